@@ -208,7 +208,5 @@ class iinfo:  # noqa: N801 - PyTorch's name
 
 
 def can_cast(source: dtype, target: dtype) -> bool:
-    """Whether PyTorch's casting rules allow ``source`` to be stored in ``target`` (never to a lower category; signed not to unsigned)."""
-    if source.category > target.category:
-        return False
-    return not (source.is_integral and source.is_signed and target is uint8)
+    """Whether PyTorch's casting rules allow ``source`` to be stored in ``target`` (never to a lower category)."""
+    return source.category <= target.category
