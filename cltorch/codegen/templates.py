@@ -1,0 +1,275 @@
+"""Renders kernels/*.mako to OpenCL C and puts the library functions it calls in front.
+
+Writing a kernel template. ``render("reduce/rows", strategy="wide", dtype=float16, op="sum")`` renders kernels/reduce/rows.mako:
+
+* Every dtype among the parameters (also inside lists and dicts) arrives as a CType. Also there: ``strategy``, ``wide`` (bool),
+  ``name`` (the last part of the template's path unless given: name the kernel so), ``ctype`` (ctype("int64") gives that CType)
+  and ``library_has("gamma", t)``. A parameter that wasn't passed is an error, never an empty text.
+* ``<%! TUNABLES = dict(WG=(1, 64, (1, 64, 128, 256))) %>``: name = (default of wide, default of grid, legal values). A tunable that
+  isn't passed takes the strategy's default; a value that isn't legal raises.
+* Call library functions by name and suffix: ``tanh_${t.s}(x)``. The text is scanned for ``name_suffix(`` and each name that
+  kernels/common/*.mako defines is put in front, with what it calls in turn. Nothing is imported or declared by hand.
+
+Writing a library function. In kernels/common, one ``<%def name="tanh(t, wide)">`` per function, which writes
+``static inline ${t.c} tanh_${t.s}(${t.c} x) {...}``; t is the suffix's own type (f32: float32, never a half). A def that writes nothing
+says "not for this type", and calling it is an error. A def without ``t``, ``<%def name="philox(wide)">``, writes a function that has
+no suffix and is called by its bare name: ``philox(counter, key)``. Names are unique across the files.
+"""
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mako.exceptions import MakoException, RichTraceback, TopLevelLookupException
+from mako.lookup import TemplateLookup
+from mako.template import Template
+
+from .. import dtype as dtypes
+from .ctypes import SUFFIXES, CType, by_suffix, ctype
+
+STRATEGIES = ("wide", "grid")
+
+_CALL = re.compile(r"\b([A-Za-z]\w*)\s*\(")
+_TYPED = re.compile(rf"(\w+)_({'|'.join(SUFFIXES)})")
+_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
+_DOUBLE = re.compile(r"\bdouble(?:2|3|4|8|16)?\b")
+_FP64 = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n"
+
+
+class TemplateError(RuntimeError):
+    """A kernel template failed to render: names the template, its line and the cause."""
+
+
+@cache
+def kernel_root() -> Path:
+    """The folder of the kernel templates: inside the package in a wheel, beside it in a checkout or an editable install."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "kernels", package.parent / "kernels"):
+        if (folder / "common").is_dir():
+            return folder
+    raise TemplateError(f"the kernel templates are missing: neither {package}/kernels nor {package.parent}/kernels holds them")
+
+
+def render(template: str, strategy: str, **params: Any) -> str:
+    """The complete OpenCL C source of kernels/<template>.mako under ``strategy`` ("wide" or "grid")."""
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy is one of {STRATEGIES}, got {strategy!r}")
+    wide = strategy == "wide"
+    context = {"name": template.rsplit("/", 1)[-1], "ctype": ctype, "library_has": library_has, **_tuned(template, wide, params),
+               "strategy": strategy, "wide": wide}
+    body = _text(_template(template), {key: _c_types(value) for key, value in context.items()})
+    return complete(body, wide)
+
+
+def tunables(template: str) -> dict[str, tuple[Any, Any, tuple[Any, ...]]]:
+    """The tunables a template declares: name -> (default of wide, default of grid, legal values)."""
+    return dict(getattr(_template(template).module, "TUNABLES", {}))
+
+
+def complete(text: str, wide: bool) -> str:
+    """Generated source with the library functions it calls in front: what a driver can build."""
+    return prelude(text, wide) + text
+
+
+def prelude(text: str, wide: bool) -> str:
+    """The library functions that ``text`` calls, with what they call in turn, in the order C wants (and the fp64 pragma if needed)."""
+    chosen: dict[tuple[str, str], _Function] = {}
+    for key in _calls(text):
+        _collect(key, wide, chosen)
+    source = "".join(function.text for function in chosen.values())
+    if source:
+        source += '#line 1 "generated"\n'
+    return (_FP64 if _DOUBLE.search(source) or _DOUBLE.search(text) else "") + source
+
+
+def library_has(name: str, t: dtypes.dtype | CType | str) -> bool:
+    """Whether the function library defines ``name`` for this type in both strategies."""
+    suffix = ctype(t).s
+    return name in _library() and all(_function((name, suffix), wide).text for wide in (True, False))
+
+
+def library_names() -> dict[str, str]:
+    """Every function of the library -> the file (under kernels/) that defines it."""
+    return {name: entry.file for name, entry in _library().items()}
+
+
+# -- parameters -----------------------------------------------------------------------------------------------------------
+
+
+def _tuned(template: str, wide: bool, params: Mapping[str, Any]) -> dict[str, Any]:
+    """``params`` with the tunables' defaults filled in."""
+    tuned = dict(params)
+    for key, (default_wide, default_grid, legal) in tunables(template).items():
+        value = tuned.setdefault(key, default_wide if wide else default_grid)
+        if value not in legal:
+            raise ValueError(f"{template}: tunable {key} is one of {tuple(legal)}, got {value!r}")
+    return tuned
+
+
+def _c_types(value: Any) -> Any:
+    """``value`` with each dtype replaced by its CType, in lists, tuples and dicts too."""
+    if isinstance(value, dtypes.dtype):
+        return ctype(value)
+    if type(value) in (list, tuple):
+        return type(value)(map(_c_types, value))
+    if type(value) is dict:
+        return {key: _c_types(item) for key, item in value.items()}
+    return value
+
+
+# -- Mako -----------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _lookup() -> TemplateLookup:
+    return TemplateLookup([str(kernel_root())], strict_undefined=True, filesystem_checks=False, preprocessor=mark_lines)
+
+
+@cache
+def _template(name: str) -> Template:
+    try:
+        return _lookup().get_template(f"{name}.mako")
+    except TopLevelLookupException:
+        raise TemplateError(f"there is no kernel template {name}.mako under {kernel_root()}") from None
+    except (MakoException, SyntaxError) as error:
+        raise TemplateError(f"kernel template {name}.mako can't be read: {error}") from error
+
+
+def _text(template: Template, context: Mapping[str, Any]) -> str:
+    owner = getattr(template, "parent", template)  # a def belongs to its file's template
+    try:
+        text = template.render(**context)
+    except (ArithmeticError, AttributeError, LookupError, NameError, TypeError, ValueError, RuntimeError) as error:
+        raise TemplateError(f"kernel template {_where(error, owner)}: {type(error).__name__}: {error}") from error
+    return _marked(text, owner.uri.lstrip("/"))
+
+
+def _where(error: Exception, template: Template) -> str:
+    """"reduce/rows.mako, line 12" of the innermost template frame: counted from the last #line mark, because marks shift lines."""
+    uri, line, source = str(template.uri), 0, str(template.source)
+    for record in RichTraceback(error=error, traceback=error.__traceback__).records:
+        if record[4] is not None:
+            uri, line, source = record[4], record[5], record[7]
+    above = source.splitlines()[:line]
+    for back, text in enumerate(reversed(above)):
+        if text.startswith("#line "):
+            line = int(text.split()[1]) + back - 1
+            break
+    return f"{uri.lstrip('/')}, line {line}"
+
+
+_OPENS = re.compile(r"<%(?!%)(!?\s|!?$|doc>|text>)")
+_CLOSES = re.compile(r"%>|</%doc>|</%text>")
+_IDLE = re.compile(r"(?m)^#line \d+\n(?=(?:\s*\n)*(?:#line |\Z))")
+
+
+def mark_lines(source: str) -> str:
+    """Mako source with #line marks after everything that makes rendered and template lines differ (Mako's preprocessor hook)."""
+    out: list[str] = []
+    inside = shifted = continued = False
+    for number, line in enumerate(source.splitlines(), 1):
+        stripped = line.strip()
+        control = re.match(r"%(?!%)|##", stripped) is not None
+        if shifted and stripped and not (inside or control or continued or stripped.startswith("<%")):
+            out.append(f"#line {number}")
+            shifted = False
+        out.append(line)
+        for token in re.finditer(f"{_OPENS.pattern}|{_CLOSES.pattern}", line):
+            inside = _CLOSES.fullmatch(token.group()) is None
+        shifted = shifted or inside or control or "<%" in line or "</%" in line or "${" in line or line.endswith("\\")
+        continued = line.endswith("\\")
+    return "\n".join(out) + "\n"
+
+
+def _marked(text: str, file: str) -> str:
+    """Rendered text as ``file``'s: the first mark names it; marks that mark nothing or only repeat what counting gives are dropped."""
+    lines: list[str] = []
+    expected, started = 1, False
+    for line in _IDLE.sub("", text).splitlines():
+        if line.startswith("#line "):
+            number = int(line.split()[1])
+            if started and number == expected:
+                continue
+            expected = number
+            lines.append(line)
+            continue
+        if not started:
+            if not line.strip():
+                expected += 1
+                continue
+            started = True
+            lines = [f'#line {expected} "{file}"']
+        lines.append(line)
+        expected += 1
+    return "\n".join(lines) + "\n"
+
+
+# -- the function library ---------------------------------------------------------------------------------------------------
+
+
+class _Entry(NamedTuple):
+    template: Template
+    file: str
+    typed: bool
+
+
+class _Function(NamedTuple):
+    text: str
+    calls: tuple[tuple[str, str], ...]
+
+
+@cache
+def _library() -> dict[str, _Entry]:
+    """Every def of kernels/common/*.mako by name."""
+    library: dict[str, _Entry] = {}
+    for path in sorted((kernel_root() / "common").glob("*.mako")):
+        template = _template(f"common/{path.stem}")
+        for name in template.list_defs():
+            if name == "body":
+                continue
+            if name in library:
+                raise TemplateError(f"function {name} is defined in {library[name].file} and again in common/{path.name}")
+            typed = "t" in inspect.signature(getattr(template.module, f"render_{name}")).parameters
+            library[name] = _Entry(template, f"common/{path.name}", typed)
+    return library
+
+
+def _calls(text: str) -> Iterator[tuple[str, str]]:
+    """(name, suffix) of each library function that C text calls; the suffix is "" for functions without one."""
+    library = _library()
+    for word in dict.fromkeys(_CALL.findall(_COMMENT.sub(" ", text))):
+        typed = _TYPED.fullmatch(word)
+        if typed and typed[1] in library and library[typed[1]].typed:
+            yield typed[1], typed[2]
+        elif word in library and not library[word].typed:
+            yield word, ""
+
+
+@cache
+def _function(key: tuple[str, str], wide: bool) -> _Function:
+    name, suffix = key
+    entry = _library()[name]
+    context: dict[str, Any] = {"ctype": ctype, "wide": wide}
+    if suffix:
+        context["t"] = by_suffix(suffix)
+    text = _text(entry.template.get_def(name), context)
+    if not _COMMENT.sub("", "\n".join(line for line in text.splitlines() if not line.startswith("#line"))).strip():
+        return _Function("", ())
+    return _Function(text, tuple(call for call in _calls(text) if call != key))
+
+
+def _collect(key: tuple[str, str], wide: bool, chosen: dict[tuple[str, str], _Function]) -> None:
+    """Adds a function behind everything it calls."""
+    if key in chosen:
+        return
+    function = _function(key, wide)
+    if not function.text:
+        name, suffix = key
+        raise TemplateError(f"{name}_{suffix}: {_library()[name].file} defines no {name} for {by_suffix(suffix).name}")
+    for call in function.calls:
+        _collect(call, wide, chosen)
+    chosen[key] = function

@@ -1,0 +1,100 @@
+<%doc>
+Conversions between element types: float16 and bfloat16 (ushorts in memory) to and from float in integer arithmetic, so that no
+device needs cl_khr_fp16, and the conversions C leaves undefined. Called through CType.load, store, round and cast.
+Suffix rule: from_half_f32(ushort) -> float, to_half_f32(float) -> ushort, round_half_f32(float) -> float, from_<source>_<target>(x).
+</%doc>
+
+## Exact: subnormals are made normal by one float subtraction, which no flush-to-zero device spoils; NaN stays NaN.
+<%def name="from_half(t, wide)">
+% if t.s == "f32":
+static inline float from_half_f32(ushort h) {
+  const uint sign = (uint)(h & 0x8000u) << 16, bits = (uint)(h & 0x7fffu) << 13;
+  const uint normal = bits + (112u << 23);
+  const float small = as_float(bits + (113u << 23)) - as_float(113u << 23);
+  const uint magnitude = bits < (1u << 23) ? as_uint(small) : bits >= (31u << 23) ? normal + (112u << 23) : normal;
+  return as_float(magnitude | sign);
+}
+% endif
+</%def>
+
+## Round to nearest even; overflow gives infinity, every NaN the quiet one.
+<%def name="to_half(t, wide)">
+% if t.s == "f32":
+static inline ushort to_half_f32(float x) {
+  const uint sign = as_uint(x) & 0x80000000u, bits = as_uint(x) ^ sign;
+  const uint small = as_uint(as_float(bits) + 0.5f) - (126u << 23);
+  const uint normal = (bits - (112u << 23) + 0xfffu + ((bits >> 13) & 1u)) >> 13;
+  const uint large = bits > 0x7f800000u ? 0x7e00u : 0x7c00u;
+  const uint magnitude = bits >= (143u << 23) ? large : bits < (113u << 23) ? small : normal;
+  return (ushort)(magnitude | (sign >> 16));
+}
+% endif
+</%def>
+
+<%def name="round_half(t, wide)">
+% if t.s == "f32":
+static inline float round_half_f32(float x) { return from_half_f32(to_half_f32(x)); }
+% endif
+</%def>
+
+<%def name="from_bfloat(t, wide)">
+% if t.s == "f32":
+static inline float from_bfloat_f32(ushort b) { return as_float((uint)b << 16); }
+% endif
+</%def>
+
+## Round to nearest even; every NaN becomes the positive quiet one, as PyTorch stores it.
+<%def name="to_bfloat(t, wide)">
+% if t.s == "f32":
+static inline ushort to_bfloat_f32(float x) {
+  const uint bits = as_uint(x);
+  const uint rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  return (ushort)((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
+}
+% endif
+</%def>
+
+<%def name="round_bfloat(t, wide)">
+% if t.s == "f32":
+static inline float round_bfloat_f32(float x) { return from_bfloat_f32(to_bfloat_f32(x)); }
+% endif
+</%def>
+
+## float -> integer. C leaves out of range and NaN undefined; these give what x86 gives (and so PyTorch on a CPU): the lowest integer
+## of the 32- or 64-bit conversion instruction, of which narrower types keep the low bits.
+<%def name="from_f32(t, wide)">
+% if t.s == "i64":
+static inline long from_f32_i64(float x) { return x >= -0x1p63f && x < 0x1p63f ? (long)x : LONG_MIN; }
+% elif t.s == "i32":
+static inline int from_f32_i32(float x) { return x >= -0x1p31f && x < 0x1p31f ? (int)x : INT_MIN; }
+% elif t.is_integral:
+static inline ${t.c} from_f32_${t.s}(float x) { return (${t.c})(x >= -0x1p31f && x < 0x1p31f ? (int)x : 0); }
+% endif
+</%def>
+
+<%def name="from_f64(t, wide)">
+% if t.s == "i64":
+static inline long from_f64_i64(double x) { return x >= -0x1p63 && x < 0x1p63 ? (long)x : LONG_MIN; }
+% elif t.s == "i32":
+static inline int from_f64_i32(double x) { return x > -2147483649.0 && x < 0x1p31 ? (int)x : INT_MIN; }
+% elif t.is_integral:
+static inline ${t.c} from_f64_${t.s}(double x) { return (${t.c})(x > -2147483649.0 && x < 0x1p31 ? (int)x : 0); }
+% endif
+</%def>
+
+## Between the complex types, and to bool (either part differs from 0).
+<%def name="from_c64(t, wide)">
+% if t.s == "c128":
+static inline double2 from_c64_c128(float2 z) { return (double2)((double)z.x, (double)z.y); }
+% elif t.s == "b8":
+static inline uchar from_c64_b8(float2 z) { return z.x != 0.0f || z.y != 0.0f; }
+% endif
+</%def>
+
+<%def name="from_c128(t, wide)">
+% if t.s == "c64":
+static inline float2 from_c128_c64(double2 z) { return (float2)((float)z.x, (float)z.y); }
+% elif t.s == "b8":
+static inline uchar from_c128_b8(double2 z) { return z.x != 0.0 || z.y != 0.0; }
+% endif
+</%def>
