@@ -6,6 +6,7 @@ are ushorts in memory and floats in arithmetic (no cl_khr_fp16 needed); bool is 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -243,3 +244,25 @@ def ctype(d: dtypes.dtype | CType | str) -> CType:
 def by_suffix(suffix: str) -> CType:
     """The CType whose functions carry ``suffix``: float32 for f32."""
     return _make(_BY_SUFFIX[suffix])
+
+
+def polynomial(t: CType, variable: str, coefficients: Sequence[float]) -> str:
+    """Horner's form of a polynomial, constant term first in ``coefficients``, with literals of ``t``."""
+    text = t.lit(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        text = f"({text} * {variable} + {t.lit(coefficient)})"
+    return text
+
+
+def forward_to_builtin(t: CType, name: str, parameters: str = "x", called: str = "") -> str:
+    """A library function that only calls the OpenCL built-in of the same name (or the one ``called``)."""
+    declared = ", ".join(f"{t.c} {p}" for p in parameters.split(", "))
+    return f"static inline {t.c} {name}_{t.s}({declared}) {{ return {called or name}({parameters}); }}"
+
+
+def forward_to_intrinsic(t: CType, name: str, called: str = "") -> str:
+    """As forward_to_builtin for one argument, but where the compiler is for a processor that has an instruction for it, its intrinsic:
+    PoCL inlines that, and not the built-in."""
+    called = called or name
+    return (f"static inline {t.c} {name}_{t.s}({t.c} x) {{\n#if defined(__SSE4_1__) || defined(__aarch64__)\n"
+            f"  return __builtin_{called}{'f' if t.s == 'f32' else ''}(x);\n#else\n  return {called}(x);\n#endif\n}}")

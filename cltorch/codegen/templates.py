@@ -12,7 +12,9 @@ Writing a kernel template. ``render("reduce/rows", strategy="wide", dtype=float1
 
 Writing a library function. In kernels/common, one ``<%def name="tanh(t, wide)">`` per function, which writes
 ``static inline ${t.c} tanh_${t.s}(${t.c} x) {...}``; t is the suffix's own type (f32: float32, never a half). A def that writes nothing
-says "not for this type", and calling it is an error. A def without ``t``, ``<%def name="philox(wide)">``, writes a function that has
+says "not for this type", and calling it is an error. Also there: ``poly("z", [c0, c1, ...])`` in Horner's form with the type's literals,
+``native`` (the OpenCL built-in is to be called: float types in grid, float64 in wide too, because PoCL doesn't inline built-ins) and
+``builtin("sin")``, the function that does only that, and ``intrinsic("floor")``, the same through the processor's instruction. A def without ``t``, ``<%def name="philox(wide)">``, writes a function that has
 no suffix and is called by its bare name: ``philox(counter, key)``. Names are unique across the files.
 """
 from __future__ import annotations
@@ -20,7 +22,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +31,7 @@ from mako.lookup import TemplateLookup
 from mako.template import Template
 
 from .. import dtype as dtypes
-from .ctypes import SUFFIXES, CType, by_suffix, ctype
+from .ctypes import SUFFIXES, CType, by_suffix, ctype, forward_to_builtin, forward_to_intrinsic, polynomial
 
 STRATEGIES = ("wide", "grid")
 
@@ -255,7 +257,9 @@ def _function(key: tuple[str, str], wide: bool) -> _Function:
     entry = _library()[name]
     context: dict[str, Any] = {"ctype": ctype, "wide": wide}
     if suffix:
-        context["t"] = by_suffix(suffix)
+        t = by_suffix(suffix)
+        context |= {"t": t, "poly": partial(polynomial, t), "builtin": partial(forward_to_builtin, t),
+                    "intrinsic": partial(forward_to_intrinsic, t), "native": t.is_float and (t.s == "f64" or not wide)}
     text = _text(entry.template.get_def(name), context)
     if not _COMMENT.sub("", "\n".join(line for line in text.splitlines() if not line.startswith("#line"))).strip():
         return _Function("", ())
