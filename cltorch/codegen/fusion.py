@@ -1,0 +1,113 @@
+"""A chain of pointwise operators as the text of one kernel (pure: descriptions in, OpenCL C out)."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..dtype import dtype
+from .ctypes import ctype
+from .expression import translate
+from .templates import render
+
+# How a leaf or output lies in memory relative to the launch's row-major element number.
+DENSE, SHIFTED, SINGLE, UNIT, CONSTANT, STRIDED = range(6)
+
+
+class Step(NamedTuple):
+    """One operator: its expression over the parameter names, what each parameter reads, and the types."""
+
+    expression: str
+    parameters: tuple[str, ...]
+    sources: tuple[tuple[str, int], ...]  # ("step" | "leaf" | "scalar", index)
+    compute: dtype
+    result: dtype
+
+
+class Chain(NamedTuple):
+    """What a launch computes. ``leaves``: (dtype, layout); ``outputs``: step indices, written with layout ``out_layout``."""
+
+    steps: tuple[Step, ...]
+    leaves: tuple[tuple[dtype, int], ...]
+    outputs: tuple[int, ...]
+    out_layout: int
+    rank: int
+    large: bool
+
+
+def _index(layout: int, name: str, rank: int) -> str:
+    if layout == DENSE:
+        return "i"
+    if layout == SHIFTED:
+        return f"(i + f{name})"
+    if layout == UNIT:
+        return f"(b{name} + j)"
+    if layout == CONSTANT:
+        return f"b{name}"
+    return f"(b{name} + j * t{name}_{rank - 1})"
+
+
+def _parameters(chain: Chain, index: str) -> list[str]:
+    rank = chain.rank
+    out = [f"__global {ctype(chain.steps[k].result).storage} *restrict o{n}" if chain.out_layout == DENSE
+           else f"__global {ctype(chain.steps[k].result).storage} *o{n}" for n, k in enumerate(chain.outputs)]
+    alias = "restrict " if chain.out_layout == DENSE else ""  # an assignment in place may read what it writes
+    out += [f"__global const {ctype(d).storage} *{alias}p{n}" for n, (d, _) in enumerate(chain.leaves)]
+    out.append(f"const {index} n")
+    out += [f"const {index} d{axis}" for axis in range(rank)]
+    names = [(str(n), layout) for n, (_, layout) in enumerate(chain.leaves)]
+    if chain.out_layout != DENSE:
+        names.append(("o", chain.out_layout))
+    for name, layout in names:
+        if layout != DENSE:
+            out.append(f"const {index} f{name}")
+        if layout >= UNIT:
+            out += [f"const {index} t{name}_{axis}" for axis in range(rank)]
+    return out
+
+
+def _bases(chain: Chain) -> list[tuple[str, str, list[str]]]:
+    names = [(str(n), layout) for n, (_, layout) in enumerate(chain.leaves)] + [("o", chain.out_layout)]
+    return [(name, f"f{name}", [f"t{name}_{axis}" for axis in range(chain.rank)]) for name, layout in names if layout >= UNIT]
+
+
+def _step_text(chain: Chain, k: int, scalars: list[str]) -> str:
+    """``const float v2; { const float x = v0, y = l1; v2 = ...; }`` for step k; appends its scalars' kernel parameters."""
+    step = chain.steps[k]
+    compute, result = ctype(step.compute), ctype(step.result)
+    inner = []
+    for name, (kind, source) in zip(step.parameters, step.sources, strict=True):
+        if kind == "scalar":
+            number = f"s{len(scalars)}"
+            if compute.is_complex:
+                part = compute.kernel_scalar
+                scalars += [f"const {part} {number}", f"const {part} s{len(scalars) + 1}"]
+                value = f"({compute.c})({number}, s{len(scalars) - 1})"
+            else:
+                scalars.append(f"const {compute.kernel_scalar} {number}")
+                value = compute.scalar_value(number)
+        elif kind == "step":
+            value = compute.cast(ctype(chain.steps[source].result), f"v{source}")
+        else:
+            value = compute.cast(ctype(chain.leaves[source][0]), f"l{source}")
+        inner.append(f"const {compute.c} {name} = {value};")
+    expression = translate(step.expression, compute)
+    expression = f"({expression}) != 0" if result.s == "b8" else result.round(expression)
+    return f"    {result.c} v{k}; {{ {' '.join(inner)} v{k} = {expression}; }}"
+
+
+def render_chain(chain: Chain, strategy: str) -> str:
+    """The kernel ``map`` for a chain. Arguments: outputs, leaves, n, sizes, per leaf (offset, strides), output (offset, strides), scalars."""
+    index = "ulong" if chain.large else "uint"
+    scalars: list[str] = []
+    hoisted, body = [], []
+    for n, (d, layout) in enumerate(chain.leaves):
+        t = ctype(d)
+        if layout == SINGLE:
+            hoisted.append(f"const {t.c} l{n} = {t.load(f'p{n}', f'f{n}')};")
+        else:
+            body.append(f"    const {t.c} l{n} = {t.load(f'p{n}', _index(layout, str(n), chain.rank))};")
+    body += [_step_text(chain, k, scalars) for k in range(len(chain.steps))]
+    for n, k in enumerate(chain.outputs):
+        t = ctype(chain.steps[k].result)
+        body.append(f"    {t.store(f'o{n}', _index(chain.out_layout, 'o', chain.rank), f'v{k}')};")
+    return render("pointwise/map", strategy, parameters=_parameters(chain, index) + scalars, hoisted=hoisted,
+                  body="\n".join(body), rank=chain.rank, bases=_bases(chain), I=index)

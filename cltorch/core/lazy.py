@@ -1,0 +1,258 @@
+"""Chains: pointwise operators are recorded and launched together when somebody needs the result.
+
+Flush points, all of which end in ``realize`` here: an operator that isn't pointwise asks for a buffer (dispatch.buffer), the host
+reads, an assignment into part of a storage, a synchronisation or capture boundary, the end of backward, a chain that reached
+``LIMIT``, an operator on memory shared with NumPy, and every operator under CLTORCH_EAGER=1.
+"""
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from .. import config
+from ..codegen.fusion import CONSTANT, DENSE, SHIFTED, SINGLE, STRIDED, UNIT, Chain, Step, render_chain
+from ..runtime import program
+from ..runtime.device import Device
+from ..shape import collapse, contiguous_strides
+from .storage import Read, Value
+
+LIMIT = 24  # steps and leaves of one chain: keeps kernel arguments under 1024 bytes and compilation short
+EAGER = bool(config.get("EAGER"))
+_getrefcount = sys.getrefcount
+_kernels: dict[Device, dict[tuple, Any]] = {}
+
+
+class _Walk:
+    """The steps, leaves and scalars of a chain in launch order, and the key that names its kernel."""
+
+    __slots__ = ("key", "leaf_index", "leaves", "numbers", "shape", "step_index", "steps")
+
+    def __init__(self) -> None:
+        self.steps: list[Value] = []
+        self.step_index: dict[int, int] = {}
+        self.leaves: list[tuple[Value, Any, int, tuple | None]] = []  # value, dtype, offset, strides (None: dense)
+        self.leaf_index: dict[int, int] = {}
+        self.numbers: list[Any] = []
+        self.key: list[int] = []
+        self.shape: tuple | None = None
+
+    def visit(self, value: Value) -> int:
+        """Appends a pending value after everything it depends on; returns its step number (recursion depth is bounded by LIMIT)."""
+        found = self.step_index.get(id(value))
+        if found is not None:
+            return found
+        instruction = value.instruction
+        key: list[int] = [instruction.id]
+        numbers: list[Any] = []
+        for arg in value.args:
+            kind = type(arg)
+            if kind is Value:
+                if arg.block is None:
+                    key.append(self.visit(arg))
+                else:
+                    leaf = self.leaf_index.get(id(arg))
+                    if leaf is None:
+                        leaf = self.leaf_index[id(arg)] = len(self.leaves)
+                        self.leaves.append((arg, arg.dtype, 0, None))
+                    key.append(1000 + leaf)
+            elif kind is Read:
+                key.append(1000 + len(self.leaves))
+                self.leaves.append((arg.value, arg.dtype, arg.offset, arg.strides))
+            else:
+                key.append(-1)
+                numbers.append(arg)
+        if instruction.compute.is_complex:
+            for number in (*numbers, *value.scalars):
+                number = complex(number)
+                self.numbers += (number.real, number.imag)
+        else:
+            self.numbers += numbers
+            self.numbers += value.scalars
+        if value.shape is not None:
+            self.shape = value.shape
+        self.key += key
+        self.key.append(-2)
+        index = self.step_index[id(value)] = len(self.steps)
+        self.steps.append(value)
+        return index
+
+
+def _live(walk: _Walk, roots: tuple[Value, ...]) -> list[int]:
+    """Steps whose value somebody outside this chain still holds: they are written by the same launch.
+
+    A reference from anything but the chain's own ``args`` tuples means a tensor, or another chain, wants the value. Counting too many
+    only writes a result nobody reads; counting too few only recomputes it later: both are correct.
+    """
+    steps = walk.steps
+    if len(steps) == 1:
+        return [0]
+    inside = [0] * len(steps)
+    index = walk.step_index
+    for value in steps:
+        for arg in value.args:
+            if type(arg) is Value and arg.block is None:
+                inside[index[id(arg)]] += 1
+    wanted = {index[id(r)] for r in roots}
+    return [k for k, value in enumerate(steps) if k in wanted or _getrefcount(value) - inside[k] > _BASE]
+
+
+def _calibrate() -> int:
+    """References that a walk itself holds on a step nobody else wants, on this interpreter."""
+    walk = _Walk()
+    for _ in range(2):
+        walk.steps.append(Value(None, None, None, 1))  # type: ignore[arg-type]
+    counts = [_getrefcount(value) for k, value in enumerate(walk.steps) if k >= 0]
+    return counts[0]
+
+
+_BASE = _calibrate()
+
+
+def _layouts(walk: _Walk, out: tuple[int, tuple[int, ...]] | None) -> tuple[int, tuple[int, ...], list[int], list[tuple], tuple]:
+    """Rank, sizes, layout and strides of each leaf, and (layout, strides) of a strided output."""
+    shape = walk.shape
+    assert shape is not None
+    dense = contiguous_strides(shape)
+    rows = [leaf[3] if leaf[3] is not None else dense for leaf in walk.leaves]
+    if out is not None:
+        rows.append(out[1])
+    else:
+        rows.append(dense)
+    sizes, strides = collapse(shape, *rows)
+    plain = len(sizes) == 1
+    codes = [_layout(s, leaf, plain) for s, leaf in zip(strides, walk.leaves, strict=False)]
+    last = strides[-1]
+    out_code = DENSE if out is None else (UNIT if last[-1] == 1 else STRIDED)
+    if plain and out_code != STRIDED and max(codes, default=0) <= SINGLE and (out is None or last[-1] == 1):
+        return 0, (), codes, [()] * len(codes), (DENSE if out is None else SHIFTED, ())
+    return len(sizes), sizes, codes, [s if c >= UNIT else () for s, c in zip(strides, codes, strict=False)], (out_code, last)
+
+
+def _layout(strides: tuple[int, ...], leaf: tuple, plain: bool) -> int:
+    if leaf[3] is None:
+        return DENSE
+    if not any(strides):
+        return SINGLE
+    if plain and strides[0] == 1:
+        return SHIFTED if leaf[2] else DENSE
+    return UNIT if strides[-1] == 1 else CONSTANT if strides[-1] == 0 else STRIDED
+
+
+def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[int, ...]] | None = None) -> None:
+    """Launches what the roots need. All have the same number of elements. ``out`` = (block, offset, shape, strides): the one root goes
+    straight into a strided view of existing memory and stays unrealised itself."""
+    walk = _Walk()
+    for root in roots:
+        walk.visit(root)
+    first = roots[0]
+    dev = first.device
+    if out is None:
+        written = _live(walk, roots)
+        target = None
+    else:
+        written = [walk.step_index[id(first)]]
+        target = (out[1], out[3])
+        walk.shape = out[2]
+    if walk.shape is None:
+        rank, sizes, strides, out_layout = 0, (), None, (DENSE, ())
+        codes = [DENSE] * len(walk.leaves)
+    else:
+        rank, sizes, codes, strides, out_layout = _layouts(walk, target)
+    large = first.numel >= 1 << 31 or (rank or out is not None) and _reach(walk, out) >= 1 << 31
+    key = (*walk.key, *[leaf[1].index * 8 + code for leaf, code in zip(walk.leaves, codes, strict=True)], -3, *written,
+           rank, out_layout[0], large)
+    cache = _kernels.get(dev)
+    if cache is None:
+        cache = _kernels[dev] = {}
+    kernel = cache.get(key)
+    if kernel is None:
+        kernel = cache[key] = _build(walk, dev, codes, written, out_layout[0], rank, large)
+    blocks = [out[0]] if out is not None else _outputs(walk, written, dev)
+    _launch(kernel, dev, first.numel, blocks, walk, codes, sizes, strides, target, out_layout)
+    if out is None:
+        for k, block in zip(written, blocks, strict=True):
+            value = walk.steps[k]
+            value.block = block
+            value.args = value.scalars = ()
+            value.instruction = value.shape = None
+
+
+def _reach(walk: _Walk, out: tuple | None) -> int:
+    shape = walk.shape or ()
+    far = [leaf[2] + sum((n - 1) * s for n, s in zip(shape, leaf[3], strict=True)) for leaf in walk.leaves if leaf[3] is not None]
+    if out is not None:
+        far.append(out[1] + sum((n - 1) * s for n, s in zip(out[2], out[3], strict=True)))
+    return max(far, default=0)
+
+
+def _outputs(walk: _Walk, written: list[int], dev: Device) -> list[Any]:
+    allocate = dev.allocator.allocate
+    return [allocate(v.numel * v.dtype.itemsize) for v in (walk.steps[k] for k in written)]
+
+
+def groups(dev: Device, n: int) -> tuple[tuple[int], tuple[int]]:
+    """Global and local size for n independent elements: few fat work-items on CPUs, a grid-stride grid on GPUs."""
+    if dev.strategy == "wide":
+        count = dev.wide_groups if n >= 32768 else (2 if n >= 8192 else 1)
+        return (count,), (1,)
+    local = min(dev.max_work_group_size, 128)
+    return (min(-(-n // local), dev.compute_units * 64) * local,), (local,)
+
+
+def _launch(kernel: Any, dev: Device, numel: int, blocks: list[Any], walk: _Walk, codes: list[int], sizes: tuple[int, ...],
+            strides: list[tuple] | None, target: tuple | None, out_layout: tuple) -> None:
+    args: list[Any] = [block.mem for block in blocks]
+    args += [leaf[0].block.mem for leaf in walk.leaves]
+    args.append(numel)
+    if strides is not None:
+        args += sizes
+        for leaf, code, steps in zip(walk.leaves, codes, strides, strict=True):
+            if code != DENSE:
+                args.append(leaf[2])
+                if code >= UNIT:
+                    args += steps
+        if target is not None:
+            if out_layout[0] != DENSE:
+                args.append(target[0])
+            args += out_layout[1]
+    args += walk.numbers
+    global_size, local_size = groups(dev, numel)
+    kernel(global_size, local_size, *args)
+
+
+def _sources(key: list[int]) -> list[list[tuple[str, int]]]:
+    """What each step's operands read, decoded from a walk's key (the key alone decides the kernel's text)."""
+    steps: list[list[tuple[str, int]]] = []
+    start = True
+    for code in key:
+        if start:
+            steps.append([])
+            start = False
+        elif code == -2:
+            start = True
+        else:
+            steps[-1].append(("scalar", 0) if code == -1 else ("leaf", code - 1000) if code >= 1000 else ("step", code))
+    return steps
+
+
+def _build(walk: _Walk, dev: Device, codes: list[int], written: list[int], out_layout: int, rank: int, large: bool) -> Any:
+    sources = _sources(walk.key)
+    steps = [Step(v.instruction.expression, v.instruction.parameters, (*source, *[("scalar", 0)] * len(v.scalars)),
+                  v.instruction.compute, v.instruction.result)
+             for v, source in zip(walk.steps, sources, strict=True)]
+    leaves = tuple((leaf[1], code) for leaf, code in zip(walk.leaves, codes, strict=True))
+    for d in {*(leaf[0] for leaf in leaves), *(v.instruction.compute for v in walk.steps), *(v.dtype for v in walk.steps)}:
+        dev.require(d)
+    text = render_chain(Chain(tuple(steps), leaves, tuple(written), out_layout, rank, large), dev.strategy)
+    return program.build(dev, text, "+".join(v.instruction.name for v in walk.steps)).kernel("map")
+
+
+def realize(value: Value) -> Any:
+    """The block that holds the value, launching its chain first where it is pending."""
+    if value.block is None:
+        if value.numel == 0:
+            value.block = value.device.allocator.allocate(0)
+            value.args, value.instruction = (), None
+        else:
+            flush((value,))
+    return value.block

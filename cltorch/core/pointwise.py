@@ -1,0 +1,465 @@
+"""Recording pointwise operators: result types, broadcasting, in-place forms and gradients, at a few microseconds a call."""
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..dtype import (
+    CATEGORY_BOOL,
+    CATEGORY_COMPLEX,
+    CATEGORY_FLOAT,
+    bool_,
+    default_complex,
+    dtype,
+    get_default_dtype,
+    of_number,
+    promote_types,
+)
+from ..runtime.device import Device
+from ..shape import Size, broadcast_pair, broadcast_strides, contiguous_strides
+from . import autograd, lazy
+from .autograd import Like, OperatorNode, Saved, edge
+from .lazy import LIMIT, flush, realize
+from .modes import modes
+from .storage import Read, Storage, Value
+from .tensor import TYPE_NAMES, Tensor, _new, fresh, isolate, make, unique
+
+SAME, PROMOTE, FLOAT, BOOLEAN, REAL = "same", "promote", "float", "boolean", "real"
+_instruction_ids = itertools.count()
+
+
+class Instruction:
+    """An operator at one compute type: what a pending value refers to."""
+
+    __slots__ = ("compute", "expression", "id", "name", "parameters", "result")
+
+    def __init__(self, name: str, expression: str, parameters: tuple[str, ...], compute: dtype, result: dtype) -> None:
+        self.id = next(_instruction_ids)
+        self.name, self.expression, self.parameters, self.compute, self.result = name, expression, parameters, compute, result
+
+
+def kind_of(d: dtype) -> str:
+    """Which of an operator's expressions serves a compute type."""
+    return "complex" if d.is_complex else "float" if d.is_floating_point else "bool" if d is bool_ else "int"
+
+
+class Gradient:
+    """Gradient lambdas by operand, and what each combination of operands needs saved."""
+
+    def __init__(self, rules: dict[str, Callable], operands: tuple[str, ...], known: Sequence[str]) -> None:
+        unknown = set(rules) - set(operands)
+        if unknown:
+            raise TypeError(f"gradients of {sorted(unknown)}, but the operands are {operands}")
+        self.rules = [(rules[o], tuple(inspect.signature(rules[o]).parameters)) if o in rules else None for o in operands]
+        allowed = {*known}
+        for rule in self.rules:
+            for name in rule[1] if rule else ():
+                if name not in allowed and not name.startswith(("g", "out")):
+                    raise TypeError(f"a gradient rule asks for {name!r}; there are {sorted(allowed)}, g and out")
+        self.names = {mask: self._names(mask) for mask in range(1 << min(len(operands), 6))}
+
+    def _names(self, mask: int) -> tuple[str, ...]:
+        wanted: dict[str, None] = {}
+        for k, rule in enumerate(self.rules):
+            if rule is not None and mask >> k & 1:
+                wanted.update(dict.fromkeys(rule[1]))
+        return tuple(n for n in wanted if n != "g")
+
+
+class Pointwise:
+    """A pointwise operator: expressions by kind of type, result rule, gradient. Calls go through ``unary``, ``binary`` or ``general``."""
+
+    def __init__(self, name: str, operands: tuple[str, ...], scalars: tuple[str, ...], dtypes: frozenset[dtype], rule: str,
+                 expressions: dict[str, str], gradient: dict[str, Callable] | None) -> None:
+        self.name, self.operands, self.scalars, self.dtypes, self.rule, self.expressions = name, operands, scalars, dtypes, rule, expressions
+        self.gradient = Gradient(gradient, operands, (*operands, *scalars, "out")) if gradient else None
+        self.node_name = "".join(part.capitalize() for part in name.split("_")) + "Backward0"
+        self.instructions: dict[dtype, Instruction] = {}
+
+    def __repr__(self) -> str:
+        return f"<pointwise {self.name}>"
+
+    def instruction(self, common: dtype) -> Instruction:
+        """The operator at the operands' common type. Raises NotImplementedError (a RuntimeError) for a type it does not take."""
+        integral = self.rule == FLOAT and common.category < CATEGORY_FLOAT
+        compute = get_default_dtype() if integral else common
+        found = self.instructions.get(compute)
+        if found is None:
+            if compute not in self.dtypes:
+                raise NotImplementedError(f"\"{self.name}\" not implemented for '{TYPE_NAMES[compute.name]}'")
+            result = bool_ if self.rule == BOOLEAN else compute.to_real if self.rule == REAL else compute
+            expression = self.expressions.get(kind_of(compute)) or self.expressions["float"]
+            found = Instruction(self.name, expression, (*self.operands, *self.scalars), compute, result)
+            self.instructions[compute] = found
+        return found
+
+    def call(self, operands: tuple, scalars: tuple = ()) -> Tensor:
+        """Records the operator on tensors and numbers (at least one tensor)."""
+        first = operands[0]
+        if len(operands) == 1:
+            if not isinstance(first, Tensor):
+                raise TypeError(f"{self.name}(): argument '{self.operands[0]}' must be Tensor, not {type(first).__name__}")
+            instruction = self.instructions.get(first.dtype) or self.instruction(first.dtype)
+            shape, dev = first.shape, first._dev
+            args = (first.storage.value if first.plain and first.storage.value.shape is None else _leaf(first, shape),)
+        else:
+            shape, dev, common, operands = _unify(self, operands)
+            instruction = self.instructions.get(common) or self.instruction(common)
+            args = tuple([_leaf(o, shape) if isinstance(o, Tensor) else o for o in operands])
+        out = record(instruction, args, scalars, shape, dev)
+        tracked, at_once = False, lazy.EAGER
+        for o in operands:
+            if isinstance(o, Tensor):
+                tracked = tracked or o._rg
+                at_once = at_once or o.storage.shared
+        if at_once:
+            run_now(out)
+        if tracked and modes.grad and self.gradient is not None:
+            attach(self, operands, scalars, out)
+        return out
+
+
+def run_now(out: Tensor) -> None:
+    """Launches at once and waits where an operand's memory is shared with NumPy, whose owner may change it next."""
+    realize(out.storage.value)
+    if out._dev.type == "cpu":
+        out._dev.synchronize()
+
+
+def attach(op: Any, operands: tuple, scalars: tuple, out: Tensor) -> None:
+    """Makes ``out`` the result of a recorded operator node."""
+    gradient = op.gradient
+    mask, edges, targets, likes = 0, [], [], []
+    for k, o in enumerate(operands):
+        if isinstance(o, Tensor) and o._rg and gradient.rules[k] is not None:
+            mask |= 1 << k
+            edges.append(edge(o))
+            targets.append((*gradient.rules[k], None))
+            likes.append(Like(o))
+    if not mask or not (out.dtype.is_floating_point or out.dtype.is_complex):
+        return
+    saved: dict[str, Any] = {}
+    names = gradient.names[mask]
+    for name in names:
+        if name in op.operands:
+            value = operands[op.operands.index(name)]
+            saved[name] = Saved(value) if isinstance(value, Tensor) else value
+        elif name == "out":
+            saved[name] = Saved(out, True)
+        else:
+            saved[name] = scalars[op.scalars.index(name)]
+    out._fn = OperatorNode(op.node_name, edges, saved, targets, likes)
+    out._rg = True
+
+
+def _leaf(t: Tensor, shape: Size) -> Any:
+    """t as an operand of a launch over ``shape``: its value where element numbers agree, else a strided read of realised memory."""
+    value = t.storage.value
+    if t.plain and (t.shape == shape or value.numel == shape.numel()):
+        if value.block is None and value.shape is not None and value.shape != shape:
+            realize(value)
+        return value
+    if value.block is None:
+        realize(value)
+    return Read(value, t.dtype, t.offset, broadcast_strides(t.shape, t._strides, shape))
+
+
+def record(instruction: Instruction, args: tuple, scalars: tuple, shape: Size, dev: Device) -> Tensor:
+    """A pending tensor. Long chains are cut here: children are realised when the chain would pass LIMIT."""
+    weight, layout = 1, None
+    for arg in args:
+        if type(arg) is Value:
+            if arg.block is None:
+                weight += arg.weight
+                if arg.shape is not None:
+                    layout = shape
+            else:
+                weight += 1
+        elif type(arg) is Read:
+            weight += 2
+            layout = shape
+        else:
+            weight += 1
+    if weight > LIMIT:
+        weight = 1 + len(args)
+        layout = None
+        for arg in args:
+            if type(arg) is Value:
+                realize(arg)
+            elif type(arg) is Read:
+                layout = shape
+    n = 1
+    for size in shape:
+        n *= size
+    d = instruction.result
+    t = _new(Tensor)
+    t.storage = Storage(Value(None, dev, d, n, instruction, args, scalars, layout, weight), dev, n * d.itemsize)
+    t.dtype, t.shape, t._strides, t.offset, t._dev, t.plain = d, shape, contiguous_strides(shape), 0, dev, True
+    return t
+
+
+_NUMBERS = (int, float, bool, complex, np.generic)
+
+
+def result_type(*operands: Any) -> dtype:
+    """PyTorch's rule: tensors with dimensions decide, then 0-d tensors, then numbers; the later only when of a higher category."""
+    ranks: list[dtype | None] = [None, None, None]
+    for o in operands:
+        if isinstance(o, Tensor):
+            rank, d = (0 if o.shape else 1), o.dtype
+        else:
+            rank, d = 2, of_number(o)
+        before = ranks[rank]
+        ranks[rank] = d if before is None else promote_types(before, d)
+    return _combine(_combine(ranks[0], ranks[1]), ranks[2])  # type: ignore[return-value]
+
+
+def _combine(high: dtype | None, low: dtype | None) -> dtype | None:
+    if high is None or low is None:
+        return high or low
+    if high.is_complex:
+        return high
+    if high.is_floating_point:
+        return high.to_complex if low.is_complex else high
+    if high.category == CATEGORY_BOOL or low.category >= CATEGORY_FLOAT:
+        return promote_types(high, low)
+    return high
+
+
+def _unify(op: Pointwise, operands: tuple) -> tuple[Size, Device, dtype, tuple]:
+    """Broadcast shape, device and common type; RuntimeError where devices differ (a 0-d "cpu" tensor goes with any device)."""
+    shape: Size | None = None
+    dev: Device | None = None
+    common: dtype | None = None
+    mixed = moved = False
+    for o in operands:
+        if isinstance(o, Tensor):
+            if shape is None:
+                shape, dev, common = o.shape, o._dev, o.dtype
+            else:
+                if o.shape != shape:
+                    shape = broadcast_pair(shape, o.shape)
+                    mixed = True
+                if o._dev is not dev:
+                    moved = True
+                if o.dtype is not common:
+                    mixed = True
+        elif not isinstance(o, _NUMBERS):
+            raise TypeError(f"{op.name}(): argument must be Tensor or Number, not {type(o).__name__}")
+        else:
+            mixed = True
+    if shape is None:
+        raise TypeError(f"{op.name}(): at least one operand must be a Tensor")
+    if moved:
+        dev, operands = _one_device(op.name, operands)
+    if mixed:
+        common = result_type(*operands)
+        operands = tuple([o.item() if isinstance(o, np.generic) else o for o in operands])
+    return shape, dev, common, operands  # type: ignore[return-value]
+
+
+def _one_device(name: str, operands: tuple) -> tuple[Device, tuple]:
+    tensors = [o for o in operands if isinstance(o, Tensor)]
+    home = next((t._dev for t in tensors if t.shape or t.is_cuda), tensors[0]._dev)
+    if any(t._dev is not home and (t.shape or t.is_cuda) for t in tensors):
+        places = " and ".join(dict.fromkeys(str(t.device) for t in tensors))
+        raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {places}! ({name}: "
+                           "move one with .to(device))")
+    return home, tuple(o.to(home.spec) if isinstance(o, Tensor) and o._dev is not home else o for o in operands)
+
+
+def assign(target: Tensor, source: Tensor) -> None:
+    """Writes source's elements (broadcast, converted) into target's place in its storage. No gradient; bumps the version."""
+    if source.dtype is not target.dtype or source.shape != target.shape or not source.plain:
+        source = record(CONVERT.instruction_to(target.dtype), (_leaf(source, target.shape),), (), target.shape, target._dev)
+    storage = target.storage
+    if target.plain and not storage.shared:
+        if storage.value is not source.storage.value:
+            storage.value = source.storage.value
+    elif target.numel():
+        _write_through(target, source)
+    storage.version += 1
+
+
+def _write_through(target: Tensor, source: Tensor) -> None:
+    storage = target.storage
+    value = source.storage.value
+    realize(storage.value)
+    inside, elsewhere = _reads(value, storage.value, target)
+    if elsewhere or value.block is not None:
+        realize(value)
+        copy = (Read(value, target.dtype, 0, contiguous_strides(target.shape)),)
+        value = record(CONVERT.instruction_to(target.dtype), copy, (), target.shape, target._dev).storage.value
+        inside = value.args[0].value is storage.value
+    if not storage.shared and not unique(storage, inside):
+        isolate(storage)
+    flush((value,), (storage.value.block, target.offset, target.shape, target._strides))
+    if storage.shared:
+        storage.device.synchronize()
+
+
+def _reads(value: Value, memory: Value, target: Tensor) -> tuple[int, bool]:
+    """How often a pending value reads ``memory``, and whether anywhere but at the target's own elements."""
+    count, elsewhere = 0, False
+    for arg in value.args:
+        if type(arg) is Value:
+            if arg is memory:
+                count, elsewhere = count + 1, elsewhere or not target.is_contiguous() or target.offset != 0
+            elif arg.block is None:
+                more, other = _reads(arg, memory, target)
+                count, elsewhere = count + more, elsewhere or other
+        elif type(arg) is Read and arg.value is memory:
+            count += 1
+            elsewhere = elsewhere or arg.offset != target.offset or arg.strides != target._strides
+    return count, elsewhere
+
+
+def inplace(target: Tensor, result: Tensor, name: str) -> Tensor:
+    """Ends an in-place operator: ``result`` (computed out of place, with its graph) becomes target's content and history."""
+    check_inplace(target, name)
+    if result.shape != target.shape:
+        raise RuntimeError(f"output with shape {list(target.shape)} doesn't match the broadcast shape {list(result.shape)} ({name})")
+    if result.dtype.category > target.dtype.category:
+        raise RuntimeError(f"result type {TYPE_NAMES[result.dtype.name]} can't be cast to the desired output type "
+                           f"{TYPE_NAMES[target.dtype.name]} ({name})")
+    tracked = modes.grad and (result._rg or target._rg)
+    if tracked and result.dtype is not target.dtype:
+        result = result.to(target.dtype)  # type: ignore[attr-defined]
+    old = target._base
+    assign(target, result)
+    if tracked:
+        if old is not None:
+            _rebase_view(target, old, result)
+        else:
+            target._fn, target.output_nr, target._rg = result._fn, result.output_nr, result._rg
+            target._generation += 1
+    return target
+
+
+def check_inplace(target: Tensor, name: str) -> None:
+    """RuntimeError for a leaf that requires grad, a view of one, and a tensor whose elements share memory."""
+    if modes.grad:
+        if target._rg and target._fn is None:
+            raise RuntimeError(f"a leaf Variable that requires grad is being used in an in-place operation ({name}); "
+                               "use it within torch.no_grad(), or write to a new tensor")
+        base = target._base
+        if base is not None and base._rg and base._fn is None:
+            raise RuntimeError(f"a view of a leaf Variable that requires grad is being used in an in-place operation ({name}).")
+    for n, s in zip(target.shape, target._strides, strict=True):
+        if s == 0 and n > 1:
+            raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+                               f"Please clone() the tensor before performing the operation ({name}).")
+
+
+class SliceAssign(autograd.Node):
+    """A base tensor after a view of it was overwritten: the view's part of the gradient goes to what was written."""
+
+    __slots__ = ("geometry", "parts")
+
+    def __init__(self, base_edge: Any, written: Tensor, base: Tensor, view: Tensor) -> None:
+        edges = [base_edge, edge(written)]
+        super().__init__("CopySlices", edges)
+        self.geometry = (base.shape, base._strides, base.offset, view.shape, view._strides, view.offset)
+
+    def backward(self, grads: list[Tensor | None]) -> list[Tensor | None]:
+        g = grads[0]
+        shape, strides, offset, view_shape, view_strides, view_offset = self.geometry
+        assert g is not None
+        return [g.slice_scatter_strided(None, shape, strides, offset, view_shape, view_strides, view_offset) if self.edges[0] else None,  # type: ignore[attr-defined]
+                g.gather_strided(shape, strides, offset, view_shape, view_strides, view_offset) if self.edges[1] else None]  # type: ignore[attr-defined]
+
+
+class ViewOf(autograd.Node):
+    """A view's gradient edge, remade after its base was written in place."""
+
+    __slots__ = ("geometry",)
+
+    def __init__(self, base: Tensor, view: Tensor) -> None:
+        super().__init__("AsStridedBackward0", [edge(base)])
+        self.geometry = (base.shape, base._strides, base.offset, view.shape, view._strides, view.offset)
+
+    def backward(self, grads: list[Tensor | None]) -> list[Tensor | None]:
+        g = grads[0]
+        assert g is not None
+        shape, strides, offset, view_shape, view_strides, view_offset = self.geometry
+        zeros = autograd.ZEROS(shape, g.dtype, g._dev)
+        return [zeros.slice_scatter_strided(g, shape, strides, offset, view_shape, view_strides, view_offset)]  # type: ignore[attr-defined]
+
+
+def _rebase_view(view: Tensor, base: Tensor, result: Tensor) -> None:
+    before = edge(base)
+    base._fn = SliceAssign(before, result, base, view)
+    base._rg, base.output_nr = True, 0
+    base._generation += 1
+    refresh_view(view)
+    view._generation = base._generation
+
+
+def refresh_view(view: Tensor) -> None:
+    """Points a view's gradient at its base's present history."""
+    base = view._base
+    assert base is not None
+    if base._rg:
+        view._fn, view._rg, view.output_nr = ViewOf(base, view), True, 0
+
+
+class _Convert(Pointwise):
+    """``to``: a copy in a given type. The compute type is the target, so the conversion happens where the operand is read."""
+
+    def __init__(self) -> None:
+        super().__init__("convert", ("x",), (), frozenset(), SAME, {"float": "x"}, {"x": lambda g: g})
+        self.node_name = "ToCopyBackward0"
+
+    def instruction_to(self, d: dtype) -> Instruction:
+        found = self.instructions.get(d)
+        if found is None:
+            found = self.instructions[d] = Instruction("convert", "x", ("x",), d, d)
+        return found
+
+    def convert(self, t: Tensor, d: dtype) -> Tensor:
+        """A contiguous copy of t as type d, recorded."""
+        t._dev.require(d)
+        out = record(self.instruction_to(d), (_leaf(t, t.shape),), (), t.shape, t._dev)
+        if lazy.EAGER or t.storage.shared:
+            run_now(out)
+        if modes.grad and t._rg and d.category >= CATEGORY_FLOAT:
+            attach(self, (t,), (), out)
+        return out
+
+
+CONVERT = _Convert()
+_CONSTANT: dict[dtype, Instruction] = {}
+
+
+def constant(shape: tuple[int, ...], value: Any, d: dtype, dev: Device) -> Tensor:
+    """A tensor filled with one number; pending, so that it fuses into what uses it."""
+    instruction = _CONSTANT.get(d)
+    if instruction is None:
+        dev.require(d)
+        instruction = _CONSTANT[d] = Instruction("fill", "x", ("x",), d, d)
+    if d is bool_:
+        value = bool(value)
+    elif d.is_integral:
+        value = wrap_int(int(value), d)
+    elif d.category != CATEGORY_COMPLEX:
+        value = float(value)
+    out = record(instruction, (value,), (), Size(shape), dev)
+    if lazy.EAGER:
+        run_now(out)
+    return out
+
+
+def wrap_int(value: int, d: dtype) -> int:
+    """The integer as the type stores it (two's complement)."""
+    bits = d.itemsize * 8
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if d.is_signed and value >> (bits - 1) else value
+
+
+autograd.set_fills(lambda shape, d, dev: constant(shape, 0, d, dev), lambda shape, d, dev: constant(shape, 1, d, dev))
+__all__ = ["BOOLEAN", "CONVERT", "FLOAT", "PROMOTE", "REAL", "SAME", "Instruction", "Pointwise", "assign", "attach", "check_inplace",
+           "constant", "default_complex", "fresh", "inplace", "make", "record", "refresh_view", "result_type", "run_now"]

@@ -1,0 +1,78 @@
+<%doc>
+One launch for a chain of pointwise operators: out_k[i] = f_k(leaf_0[i], leaf_1[i], ...) for i < n.
+
+body      statements of the chain for one element; they read l0, l1, ... (the leaves' values) and s0, s1, ... (scalars)
+leaves    loads: (declaration, pointer, index) as text; hoisted: loads of one-element leaves, done once
+rank      0: every leaf and output is contiguous or one element. R > 0: coordinates of i over sizes d0..d{R-1} (last runs
+          fastest) address strided leaves through base offsets b<leaf>, advanced along the innermost dimension
+I         index type, uint or ulong
+</%doc>
+__kernel ${"__attribute__((reqd_work_group_size(1, 1, 1)))" if wide else ""}
+void map(${", ".join(parameters)})
+{
+#pragma OPENCL FP_CONTRACT OFF
+% for line in hoisted:
+  ${line}
+% endfor
+% if wide:
+  ${I} per = (n + (${I})get_num_groups(0) - 1) / (${I})get_num_groups(0);
+  per = (per + 15) & ~(${I})15;
+  const ${I} lo = (${I})get_group_id(0) * per;
+  const ${I} hi = lo + per < n ? lo + per : n;
+%   if rank == 0:
+  for (${I} i = lo; i < hi; i++) {
+${body}
+  }
+%   else:
+  for (${I} start = lo; start < hi;) {
+    ${I} row = start / d${rank - 1};
+    const ${I} column = start - row * d${rank - 1};
+    const ${I} left = d${rank - 1} - column;
+    const ${I} length = left < hi - start ? left : hi - start;
+%     for name, offset, strides, in bases:
+    ${I} b${name} = ${offset} + column * ${strides[-1]};
+%     endfor
+%     for axis in range(rank - 2, -1, -1):
+    {
+%       if axis:
+      const ${I} x = row % d${axis}; row /= d${axis};
+%       else:
+      const ${I} x = row;
+%       endif
+%       for name, offset, strides in bases:
+      b${name} += x * ${strides[axis]};
+%       endfor
+    }
+%     endfor
+    for (${I} j = 0; j < length; j++) {
+      const ${I} i = start + j;
+${body}
+    }
+    start += length;
+  }
+%   endif
+% else:
+  for (${I} i = get_global_id(0); i < n; i += get_global_size(0)) {
+%   if rank:
+    const ${I} j = 0;
+    ${I} row = i;
+%     for name, offset, strides in bases:
+    ${I} b${name} = ${offset};
+%     endfor
+%     for axis in range(rank - 1, -1, -1):
+    {
+%       if axis:
+      const ${I} x = row % d${axis}; row /= d${axis};
+%       else:
+      const ${I} x = row;
+%       endif
+%       for name, offset, strides in bases:
+      b${name} += x * ${strides[axis]};
+%       endfor
+    }
+%     endfor
+%   endif
+${body}
+  }
+% endif
+}
