@@ -1,0 +1,140 @@
+"""The hot path: a kernel handle made once, typed arguments, one enqueue.
+
+The quick path is chosen when a kernel is made or when something starts to watch its device, never by a test in each call:
+``Kernel.launch`` is pyopencl's own typed call, unless the device has observers (CLTORCH_SYNC, CLTORCH_DEBUG=2, CLTORCH_DUMP, the
+profiler), a recorder (graph capture) or copies of host memory to keep in step.
+"""
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyopencl as cl
+
+from ..errors import BuildError, LaunchError
+
+if TYPE_CHECKING:
+    from .device import Device
+    from .program import Program
+
+SCALARS = {
+    "char": np.int8, "uchar": np.uint8, "short": np.int16, "ushort": np.uint16, "int": np.int32, "uint": np.uint32,
+    "long": np.int64, "ulong": np.uint64, "float": np.float32, "double": np.float64, "unsigned": np.uint32,
+    "unsigned char": np.uint8, "unsigned short": np.uint16, "unsigned int": np.uint32, "unsigned long": np.uint64,
+}
+QUALIFIERS = {"const", "__const", "restrict", "__restrict", "volatile", "__private", "private"}
+
+
+class Argument:
+    """One parameter of a kernel's signature: ``scalar`` is a NumPy type, or None for memory; ``written`` where it isn't const."""
+
+    __slots__ = ("local", "name", "scalar", "written")
+
+    def __init__(self, text: str, entry: str) -> None:
+        words = re.findall(r"\w+|\*", text)
+        self.name = words[-1] if words else ""
+        self.local = "__local" in words or "local" in words
+        pointer = "*" in words
+        self.written = pointer and "const" not in words[:words.index("*")] and "__constant" not in words
+        kind = " ".join(word for word in words[:-1] if word not in QUALIFIERS)
+        self.scalar = None if pointer else SCALARS.get(kind)
+        if not pointer and self.scalar is None:
+            raise BuildError(f"kernel {entry}: argument {text.strip()!r} is neither memory nor a number of a known type "
+                             f"({', '.join(SCALARS)})")
+
+
+def signature(source: str, entry: str) -> list[Argument]:
+    """The arguments of ``__kernel void entry(...)`` as the source declares them. Raises BuildError where it doesn't."""
+    text = re.sub(r"//[^\n]*|/\*.*?\*/|^[ \t]*#[^\n]*", " ", source, flags=re.DOTALL | re.MULTILINE)
+    match = re.search(rf"\b(?:__kernel|kernel)\b[^;{{}}]*?\bvoid\s+{re.escape(entry)}\s*\(([^)]*)\)", text)
+    if match is None:
+        raise BuildError(f"the source has no kernel {entry!r}: expected '__kernel void {entry}(...)'")
+    return [Argument(part, entry) for part in match[1].split(",") if part.strip() not in ("", "void")]
+
+
+class Kernel:
+    """One kernel of a program on one device. ``kernel(global_size, local_size, *args)`` enqueues it and returns at once.
+
+    Arguments are cl.Buffer objects, Python numbers and cl.LocalMemory, in the kernel's own order; ``local_size`` may be None.
+    Raises LaunchError where the driver refuses.
+    """
+
+    __slots__ = ("__weakref__", "arguments", "cl_kernel", "device", "launch", "lock", "name", "program", "warm")
+
+    def __init__(self, program: Program, entry: str) -> None:
+        self.program, self.device, self.name = program, program.device, entry
+        self.arguments = signature(program.source, entry)
+        self.cl_kernel = self.new_handle()
+        self.lock = threading.Lock()
+        self.warm = False
+        self.choose()
+        self.device.kernels.append(self)
+
+    def __call__(self, global_size: tuple, local_size: tuple | None, *args: Any) -> None:
+        queue = self.device.queue
+        try:
+            with self.lock:
+                self.launch(queue, global_size, local_size, *args)
+        except cl.Error as error:
+            raise self._failure(error, global_size, local_size) from error
+
+    def new_handle(self) -> Any:
+        """A kernel object of its own: graph capture binds arguments to it that nobody else changes."""
+        try:
+            handle = cl.Kernel(self.program.cl_program, self.name)
+            handle.set_scalar_arg_dtypes([argument.scalar for argument in self.arguments])
+        except (cl.Error, TypeError) as error:
+            raise BuildError(f"kernel {self.name} of {self.program.label}: {error}") from error
+        return handle
+
+    def choose(self) -> None:
+        """Pick the path of ``__call__``: bare, first launch, or watched."""
+        device = self.device
+        if device.recorder is not None or device.observers or (device.type == "cpu" and not device.shares_host):
+            self.launch = self._watched
+        else:
+            self.launch = self.cl_kernel if self.warm else self._first
+
+    @property
+    def max_work_group_size(self) -> int:
+        """CL_KERNEL_WORK_GROUP_SIZE: what this kernel's registers and local memory allow."""
+        return self.cl_kernel.get_work_group_info(cl.kernel_work_group_info.WORK_GROUP_SIZE, self.device.cl_device)
+
+    def _first(self, queue: Any, global_size: tuple, local_size: tuple | None, *args: Any) -> Any:
+        """Some drivers generate code at the first launch: only now is the binary worth keeping."""
+        event = self.cl_kernel(queue, global_size, local_size, *args)
+        self.warm = True
+        self.choose()
+        self.program.launched(self.name, local_size)
+        return event
+
+    def _watched(self, queue: Any, global_size: tuple, local_size: tuple | None, *args: Any) -> None:
+        device = self.device
+        if device.recorder is not None:
+            handle = self.new_handle()
+            handle.set_args(*args)
+            device.recorder.append((handle, global_size, local_size, args))
+            return
+        staged = device.type == "cpu" and not device.shares_host
+        if staged:
+            self._stage(args, device.push, all_of_them=True)
+        event = (self.cl_kernel if self.warm else self._first)(queue, global_size, local_size, *args)
+        if staged:
+            self._stage(args, device.pull, all_of_them=False)
+        for observer in device.observers:
+            observer(self, event, global_size, local_size, args)
+
+    def _stage(self, args: tuple, move: Any, all_of_them: bool) -> None:
+        for argument, value in zip(self.arguments, args):
+            if argument.scalar is None and not argument.local and (all_of_them or argument.written):
+                move(value)
+
+    def _failure(self, error: Any, global_size: tuple, local_size: tuple | None) -> LaunchError:
+        device = self.device
+        what = " ".join(f"{argument.name}:{'memory' if argument.scalar is None else argument.scalar.__name__}" for argument in self.arguments)
+        return LaunchError(
+            f"{device.spec} ({device.name}) refused kernel {self.name} of {self.program.label}: {error}. Global size {global_size}, "
+            f"local size {local_size}, arguments {what}. The kernel allows {self.max_work_group_size} work-items a group. "
+            "CLTORCH_SYNC=1 finds the launch that failed, CLTORCH_DUMP=folder writes a script that repeats it")

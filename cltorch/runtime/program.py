@@ -1,0 +1,236 @@
+"""Building kernels: once in memory, once on disk, with errors that a person can use.
+
+Cold, PoCL needs 100 to 150 ms a program and as long again for each work-group size; from a binary that was taken after the first
+launch about 1 ms (measured). The disk cache holds such binaries; whatever is wrong with a file there means "build again".
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyopencl as cl
+
+from .. import config
+from ..errors import BuildError
+from .launch import Kernel
+
+if TYPE_CHECKING:
+    from .device import Device
+
+log = logging.getLogger("cltorch")
+BUILD_LOCK = threading.RLock()  # some drivers crash when two threads build in one context
+OPTIONS = ("-cl-std=CL1.2",)
+MAGIC = b"cltorch-binary-1\n"
+FORMAT = "1"                    # part of the key: a change of what is stored makes new files
+
+
+class Built:
+    """What the driver made of one source in one context; the "cpu" and "cuda" devices of one processor share it."""
+
+    __slots__ = ("cl_program", "key", "lock", "stored")
+
+    def __init__(self, cl_program: Any, key: str, stored: set[str]) -> None:
+        self.cl_program, self.key, self.stored = cl_program, key, stored
+        self.lock = threading.Lock()
+
+
+class Program:
+    """A built source on one device. ``program.kernel(entry)`` gives its kernels."""
+
+    __slots__ = ("_kernels", "built", "cl_program", "device", "label", "options", "source")
+
+    def __init__(self, device: Device, source: str, label: str, options: tuple[str, ...], built: Built) -> None:
+        self.device, self.source, self.label, self.options, self.built = device, source, label, options, built
+        self.cl_program = built.cl_program
+        self._kernels: dict[str, Kernel] = {}
+
+    def kernel(self, entry: str) -> Kernel:
+        """The kernel of that name, made once. Raises BuildError where the source has none."""
+        found = self._kernels.get(entry)
+        if found is None:
+            with BUILD_LOCK:
+                found = self._kernels.get(entry) or Kernel(self, entry)
+                self._kernels[entry] = found
+        return found
+
+    def launched(self, entry: str, local_size: tuple | None) -> None:
+        """The driver has generated the code of this kernel: keep it, unless the file has it already."""
+        mark = f"{entry}{local_size or ''}"
+        if mark not in self.built.stored:
+            self.built.stored.add(mark)
+            STORE.save(self.built)
+
+
+def build(device: Device, source: str, name: str = "", options: tuple[str, ...] = ()) -> Program:
+    """The program of ``source`` on ``device``: from memory, from the disk cache, or compiled. Raises BuildError."""
+    options = OPTIONS + tuple(options)
+    found = device.programs.get((source, options))
+    if found is None:
+        with BUILD_LOCK:
+            found = device.programs.get((source, options))
+            if found is None:
+                built = _built(device, source, name or "unnamed", options)
+                found = device.programs[source, options] = Program(device, source, name or "unnamed", options, built)
+    return found
+
+
+def _built(device: Device, source: str, name: str, options: tuple[str, ...]) -> Built:
+    sibling = _SHARED.get((device.context.int_ptr, source, options))
+    if sibling is None:
+        key = cache_key(device, source, options)
+        sibling = STORE.load(device, key) or Built(_compile(device, source, name, options), key, set())
+        _SHARED[device.context.int_ptr, source, options] = sibling
+    return sibling
+
+
+_SHARED: dict[tuple, Built] = {}
+
+
+def cache_key(device: Device, source: str, options: tuple[str, ...]) -> str:
+    """What a binary depends on: the text, the options, the device, its driver, the format of the file."""
+    parts = (FORMAT, source, *options, device.platform_name, device.name, device.version, device.driver_version, sys.byteorder)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _compile(device: Device, source: str, name: str, options: tuple[str, ...]) -> Any:
+    log.debug("compiling %s for %s", name, device.spec)
+    try:
+        return cl.Program(device.context, source).build(list(options), devices=[device.cl_device], cache_dir=False)
+    except cl.Error as error:
+        raise BuildError(describe_failure(device, source, name, options, str(error))) from None
+
+
+def describe_failure(device: Device, source: str, name: str, options: tuple[str, ...], text: str) -> str:
+    """The compiler's words, the line of the template that it means, and how to look closer."""
+    complaint = re.sub(r"\(options: .*", "", text, flags=re.DOTALL) if "Build on" not in text else text
+    lines = [f"{device.spec} ({device.name}, driver {device.driver_version}) could not build {name} with {' '.join(options)}", complaint.strip()]
+    lines += [f"    {place}: {content}" for place, content in _quoted_lines(source, text)]
+    lines.append(f"Reproduce: CLTORCH_DUMP=folder keeps the source of {name}; CLTORCH_DEBUG=4 prints it")
+    return "\n".join(lines)
+
+
+def _quoted_lines(source: str, text: str) -> list[tuple[str, str]]:
+    """The source lines that the compiler's ``file:line:`` marks mean, through the #line directives."""
+    wanted = dict.fromkeys(re.findall(r"([^\s:\"<>]+):(\d+):\d*:? *(?:fatal )?error", text))
+    numbered, file, number = {}, "<source>", 0
+    for line in source.split("\n"):
+        number += 1
+        directive = re.match(r'\s*#\s*line\s+(\d+)(?:\s+"([^"]*)")?', line)
+        if directive:
+            number, file = int(directive[1]) - 1, directive[2] or file
+        else:
+            numbered[os.path.basename(file), number] = numbered["", number] = line
+    found = [(place, int(n), numbered.get((os.path.basename(place), int(n)), numbered.get(("", int(n))))) for place, n in wanted]
+    return [(f"{place}:{n}", content.strip()) for place, n, content in found if content is not None][:5]
+
+
+def default_folder() -> Path:
+    """Where this system keeps what can be made again."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "cltorch"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "cltorch" / "Cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cltorch"
+
+
+class Store:
+    """The disk cache. A file is MAGIC, the SHA-256 of the rest, a line of JSON, the binary; written aside and moved into place."""
+
+    def __init__(self) -> None:
+        self.complained = False
+        self.total: int | None = None
+
+    @property
+    def limit(self) -> int:
+        return config.get("CACHE_SIZE") << 20
+
+    def path(self, key: str) -> Path:
+        folder = config.get("CACHE_DIR")
+        return (Path(folder).expanduser() if folder else default_folder()) / "kernels" / f"{key}.bin"
+
+    def load(self, device: Device, key: str) -> Built | None:
+        """The program from its file, or None: a miss, a torn file, a binary that the driver refuses."""
+        if not self.limit:
+            return None
+        path = self.path(key)
+        try:
+            header, binary = unpack(path.read_bytes())
+            program = cl.Program(device.context, [device.cl_device], [binary]).build(cache_dir=False)
+            os.utime(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, cl.Error) as error:
+            log.debug("the cached binary %s can't be used and is built again: %s", path, error)
+            return None
+        return Built(program, key, set(header["launched"]))
+
+    def save(self, built: Built) -> None:
+        """Keep the binary. A full or read-only disk costs one debug note."""
+        if not self.limit:
+            return
+        path = self.path(built.key)
+        try:
+            with built.lock:
+                binary = built.cl_program.get_info(cl.program_info.BINARIES)[0]
+                self._write(path, pack({"launched": sorted(built.stored)}, binary))
+        except (OSError, cl.Error) as error:
+            if not self.complained:
+                self.complained = True
+                log.debug("compiled kernels can't be kept in %s: %s", path.parent, error)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.replace(aside, path)
+        except BaseException:
+            os.unlink(aside)
+            raise
+        self._trim(path.parent, len(data))
+
+    def _trim(self, folder: Path, added: int) -> None:
+        """Above the limit the files that were used longest ago go, down to four fifths."""
+        if self.total is not None and self.total + added <= self.limit:
+            self.total += added
+            return
+        files = []
+        for entry in os.scandir(folder):
+            try:
+                files.append((entry.stat().st_mtime, entry.stat().st_size, entry.path))
+            except FileNotFoundError:  # another process trims too
+                continue
+        self.total = sum(size for _, size, _ in files)
+        if self.total <= self.limit:
+            return
+        for _, size, path in sorted(files):
+            if self.total <= self.limit * 4 // 5:
+                break
+            Path(path).unlink(missing_ok=True)
+            self.total -= size
+
+
+def pack(header: dict, binary: bytes) -> bytes:
+    payload = json.dumps(header).encode() + b"\n" + binary
+    return MAGIC + hashlib.sha256(payload).digest() + payload
+
+
+def unpack(data: bytes) -> tuple[dict, bytes]:
+    """Header and binary. Raises ValueError for anything that ``pack`` didn't write."""
+    start = len(MAGIC) + 32
+    if not data.startswith(MAGIC) or hashlib.sha256(data[start:]).digest() != data[len(MAGIC):start]:
+        raise ValueError("not a whole file of the kernel cache")
+    line, _, binary = data[start:].partition(b"\n")
+    return json.loads(line), binary
+
+
+STORE = Store()
