@@ -74,8 +74,10 @@ class Pointwise:
     """A pointwise operator: expressions by kind of type, result rule, gradient. Calls go through ``unary``, ``binary`` or ``general``."""
 
     def __init__(self, name: str, operands: tuple[str, ...], scalars: tuple[str, ...], dtypes: frozenset[dtype], rule: str,
-                 expressions: dict[str, str], gradient: dict[str, Callable] | None) -> None:
+                 expressions: dict[str, str], gradient: dict[str, Callable] | None, refusals: dict[str, str],
+                 check: Callable | None = None) -> None:
         self.name, self.operands, self.scalars, self.dtypes, self.rule, self.expressions = name, operands, scalars, dtypes, rule, expressions
+        self.refusals, self.check = refusals, check
         self.gradient = Gradient(gradient, operands, (*operands, *scalars, "out")) if gradient else None
         self.node_name = "".join(part.capitalize() for part in name.split("_")) + "Backward0"
         self.instructions: dict[dtype, Instruction] = {}
@@ -90,6 +92,8 @@ class Pointwise:
         found = self.instructions.get(compute)
         if found is None:
             if compute not in self.dtypes:
+                if kind_of(compute) in self.refusals:
+                    raise RuntimeError(self.refusals[kind_of(compute)])
                 raise NotImplementedError(f"\"{self.name}\" not implemented for '{TYPE_NAMES[compute.name]}'")
             result = bool_ if self.rule == BOOLEAN else compute.to_real if self.rule == REAL else compute
             expression = self.expressions.get(kind_of(compute)) or self.expressions["float"]
@@ -257,6 +261,8 @@ def _unify(op: Pointwise, operands: tuple) -> tuple[Size, Device, dtype, tuple]:
     if moved:
         dev, operands = _one_device(op.name, operands)
     if mixed:
+        if op.check is not None:
+            op.check(*operands)
         common = result_type(*operands)
         operands = tuple([o.item() if isinstance(o, np.generic) else o for o in operands])
     return shape, dev, common, operands  # type: ignore[return-value]
@@ -411,7 +417,7 @@ class _Convert(Pointwise):
     """``to``: a copy in a given type. The compute type is the target, so the conversion happens where the operand is read."""
 
     def __init__(self) -> None:
-        super().__init__("convert", ("x",), (), frozenset(), SAME, {"float": "x"}, {"x": lambda g: g})
+        super().__init__("convert", ("x",), (), frozenset(), SAME, {"float": "x"}, {"x": lambda g: g}, {})
         self.node_name = "ToCopyBackward0"
 
     def instruction_to(self, d: dtype) -> Instruction:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..codegen.expression import check
+from ..codegen.expression import check as check_expression
 from ..core.autograd import Like, OperatorNode, Saved, edge
 from ..core.modes import modes
 from ..core.pointwise import BOOLEAN, FLOAT, PROMOTE, REAL, SAME, Pointwise, assign, inplace
@@ -172,18 +172,22 @@ def _doc(signature: str, form: str, doc: str | None) -> str:
 def pointwise(signature: str, *, dtypes: Iterable[dtype], cl: str | dict[str, str], out: str = SAME, grad: dict[str, Callable] | None = None,
               ref: Callable | None = None, domain: Any = (-2, 2), operands: Sequence[str] | None = None, method: bool = True,
               inplace: bool = True, namespace: str = "torch", aliases: Sequence[str] = (), dunders: dict[str, str] | None = None,
-              doc: str | None = None) -> Callable:
-    """Declares a pointwise operator; returns its function. Parameters without a default are operands, the others call-time scalars."""
+              refuse: dict[str, str] | None = None, check: Callable | None = None, doc: str | None = None) -> Callable:
+    """Declares a pointwise operator; returns its function. Parameters without a default are operands, the others call-time scalars.
+
+    ``refuse``: sentences of the RuntimeError for kinds of type ("bool", "int", "float", "complex") that are not declared.
+    ``check(*operands)``: may raise; called where the operands are not all tensors of one type and shape.
+    """
     name, parsed = _parse(signature)
     names = tuple(parsed.parameters)
     listed = tuple(operands) if operands is not None else tuple(n for n, p in parsed.parameters.items() if p.default is p.empty)
     scalars = tuple(n for n in names if n not in listed)
     expressions = {"float": cl} if isinstance(cl, str) else dict(cl)
     for text in expressions.values():
-        check(text)
+        check_expression(text)
     if "float" not in expressions:
         expressions["float"] = next(iter(expressions.values()))
-    engine = Pointwise(name, listed, scalars, frozenset(dtypes), out, expressions, grad)
+    engine = Pointwise(name, listed, scalars, frozenset(dtypes), out, expressions, grad, refuse or {}, check)
     call = f"_call(({', '.join(listed)},), ({''.join(s + ', ' for s in scalars)}))"
     scope = {"_call": engine.call, "_write": write_out, "_inplace": inplace_form}
     function = _compile(name, parsed, f"  if out is None: return {call}\n  return _write({call}, out)", scope, _doc(signature, "pointwise", doc), "out=None")
@@ -336,7 +340,7 @@ class ViewOp:
         shape, strides, offset = self.geometry(x.shape, x._strides, x.offset, *values)
         if not (modes.grad and x._rg):
             return view_of(x, shape, strides, offset, self.node_name)
-        named = dict(zip(self.names, (x, *values), strict=True))
+        named = dict(zip(self.names, (x, *values), strict=True), from_shape=x.shape)
         saved = {n: (Saved(named[n]) if isinstance(named[n], Tensor) else tuple(named[n]) if isinstance(named[n], list) else named[n])
                  for n in self.wanted if n != "g"}
         return view_of(x, shape, strides, offset, self.node_name, self.grad, self.wanted, saved)
@@ -344,18 +348,35 @@ class ViewOp:
 
 def view(signature: str, *, geometry: Callable, grad: Callable | None, ref: Callable | None = None, samples: Callable | None = None,
          method: bool = True, inplace: bool = False, namespace: str = "torch", aliases: Sequence[str] = (), doc: str | None = None) -> Callable:
-    """Declares a view; ``geometry(shape, strides, offset, *arguments)`` gives the new triple. ``inplace`` adds the metadata-changing form."""
+    """Declares a view; ``geometry(shape, strides, offset, *arguments)`` gives the new triple. ``inplace`` adds the metadata-changing form.
+
+    A parameter ``*sizes`` reaches geometry and gradient as one tuple and may be given by its name; a gradient may ask for ``from_shape``.
+    """
     name, parsed = _parse(signature)
     engine = ViewOp(name, parsed, geometry, grad)
-    arguments = ", ".join(f"*{p.name}" if p.kind is p.VAR_POSITIONAL else p.name for p in parsed.parameters.values())
-    function = _compile(name, parsed, f"  return _call({arguments})", {"_call": engine.call}, _doc(signature, "view", doc))
+    called, extra, arguments = _variadic(parsed)
+    function = _compile(name, called, f"  return _call({arguments})", {"_call": engine.call}, _doc(signature, "view", doc), extra)
     in_place = None
     if inplace:
-        in_place = _compile(f"{name}_", parsed, f"  return _retarget({arguments.split(',')[0]}, _call({arguments}))",
-                            {"_call": engine.call, "_retarget": retarget}, _doc(f"{name}_", "in place", None))
+        in_place = _compile(f"{name}_", called, f"  return _retarget({arguments.split(',')[0]}, _call({arguments}))",
+                            {"_call": engine.call, "_retarget": retarget}, _doc(f"{name}_", "in place", None), extra)
     _register(Operator(name, "view", function, parsed, ALL, SAME, {"x": grad} if grad else None, ref, (-2, 2), samples, _spaces(namespace),
                        tuple(aliases), method, in_place, {}, engine))
     return function
+
+
+def _variadic(signature: inspect.Signature) -> tuple[inspect.Signature, str, str]:
+    """The signature to compile, an extra keyword and the call's arguments: ``*dims`` may also be given as ``dims=``."""
+    parameters, arguments, extra = [], [], ""
+    for p in signature.parameters.values():
+        if p.kind is p.VAR_POSITIONAL:
+            extra = f"{p.name}=None"
+            arguments.append(f"{p.name}_ if {p.name} is None else ({p.name},)")
+            p = p.replace(name=f"{p.name}_")
+        else:
+            arguments.append(p.name)
+        parameters.append(p)
+    return signature.replace(parameters=parameters), extra, ", ".join(arguments)
 
 
 def retarget(x: Tensor, seen: Tensor) -> Tensor:
