@@ -1,0 +1,210 @@
+"""Reductions over any dims of any strided tensor: what is computed (Spec), how it lies in memory (Geometry), and the launches."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from ..core import dispatch
+from ..core.tensor import Tensor
+from ..dtype import dtype, int32
+from ..shape import Size, contiguous_strides
+
+TILE = 1024  # accumulators of a work-item in columns.mako (wide), as its TUNABLES say
+MOST_KEPT = MOST_REDUCED = 3  # ranks that a kernel addresses; tensors that need more are copied first
+SLICE = 16384  # elements that are worth a work-item of their own
+
+
+class Spec:
+    """What a reduction computes, in the words of kernels/reduce/accumulator.mako. One object per reduction and dtypes: compared by identity."""
+
+    def __init__(self, dtype: dtype, acc: dtype, outputs: tuple[tuple[dtype, str], ...], *, kind: str = "value", map: str = "x",
+                 mapped: dtype | None = None, combine: str = "", identity: Any = 0, scalars: tuple[str, ...] = ()) -> None:
+        self.outputs, self.acc, self.kind = tuple(d for d, _ in outputs), acc, kind
+        self.params = dict(dtype=dtype, acc=acc, outputs=outputs, kind=kind, map=map, mapped=mapped or dtype, combine=combine,
+                           identity=identity, scalars=scalars)
+        self.kernels: dict[tuple, Any] = {}
+
+    def kernel(self, dev: Any, template: str, **variant: Any) -> Any:
+        key = (dev, template, *variant.values())
+        found = self.kernels.get(key)
+        if found is None:
+            found = self.kernels[key] = dispatch.kernel(dev, f"reduce/{template}", **self.params, **variant)
+        return found
+
+
+class Geometry(NamedTuple):
+    """One reduction's launch, but for its buffers and scalars. ``merge`` is None where one stage is enough."""
+
+    template: str
+    variant: tuple[tuple[str, Any], ...]
+    groups: tuple[int, ...]
+    local: tuple[int, ...]
+    numbers: tuple[int, ...]
+    slots: int
+    merge: tuple | None
+
+
+class _Device(NamedTuple):
+    """The device properties that a plan depends on."""
+
+    wide: bool
+    groups: int
+    compute_units: int
+    work_group: int
+
+
+def _power_of_two(n: int) -> int:
+    """The lowest power of two that is not below n."""
+    return 1 << max(n - 1, 0).bit_length()
+
+
+def _gather(dims: Sequence[tuple[int, ...]], reorder: bool) -> list[tuple[int, ...]]:
+    """Dims (size, strides...) with size-1 dims dropped, sorted from far to near (stride 0 first), neighbours merged."""
+    real = [d for d in dims if d[0] != 1]
+    if reorder:
+        real.sort(key=lambda d: (d[1] != 0, -d[1]))
+    out: list[tuple[int, ...]] = []
+    for d in real:
+        if out and all(far == d[0] * near for far, near in zip(out[-1][1:], d[1:], strict=True)):
+            out[-1] = (out[-1][0] * d[0], *d[1:])
+        else:
+            out.append(d)
+    return out
+
+
+def _padded(dims: list[tuple[int, ...]], rank: int, width: int) -> tuple[int, tuple[int, ...]]:
+    """The kernel variant's rank (1 or ``rank``) and the dims as flat arguments, filled up in front with size-1 dims."""
+    wanted = 1 if len(dims) <= 1 else rank
+    filled = [(1,) + (0,) * (width - 1)] * (wanted - len(dims)) + dims
+    return wanted, tuple(n for d in filled for n in d)
+
+
+def _wide_groups(device: _Device, work: int) -> int:
+    return device.groups if work >= 32768 else 2 if work >= 8192 else 1
+
+
+def _splits(device: _Device, tasks: int, slices: int, enough: int) -> int:
+    """Parts to cut each task into so that there are ``enough`` of them, at most ``slices``."""
+    return 1 if tasks >= enough else max(1, min(-(-enough // tasks), slices))
+
+
+def _rows(device: _Device, kept: list, reduced: list, outputs: int, count: int) -> Geometry:
+    kept_rank, kept_args = _padded(kept, MOST_KEPT, 3)
+    reduced = reduced or [(1, 1)]
+    reduced_rank, reduced_args = _padded(reduced, MOST_REDUCED, 2)
+    variant: tuple[tuple[str, Any], ...] = (("unit", reduced[-1][1] == 1), ("kept", kept_rank), ("reduced", reduced_rank))
+    work, threads, local = outputs * count, 1, (1,)
+    if device.wide:
+        groups = _wide_groups(device, work)
+        splits = _splits(device, outputs, count // SLICE, 2 * groups if groups > 2 else 1)
+        global_size = min(groups, outputs * splits)
+    else:
+        width = device.work_group
+        threads = min(width, _power_of_two(-(-count // 4)))
+        splits = _splits(device, outputs, count // (16 * width), device.compute_units * 16)
+        global_size = min(-(-outputs * splits * threads // width), device.compute_units * 64) * width
+        local = (width,)
+        variant += (("WG", width),)
+    numbers = (outputs, splits, count, threads, *kept_args, *reduced_args)
+    return Geometry("rows", variant, (global_size,), local, numbers, outputs * splits,
+                    _merge(device, outputs, splits, count, 1, kept) if splits > 1 else None)
+
+
+def _columns(device: _Device, kept: list, reduced: list, outputs: int, count: int) -> Geometry:
+    columns, cs, co = kept[-1]
+    kept_rank, kept_args = _padded(kept[:-1], MOST_KEPT, 3)
+    reduced_rank, reduced_args = _padded(reduced, MOST_REDUCED, 2)
+    variant: tuple[tuple[str, Any], ...] = (("unit", cs == 1), ("kept", kept_rank), ("reduced", reduced_rank))
+    outer, merged, threads, local = outputs // columns, 1, 1, (1,)
+    if device.wide:
+        if reduced_rank == 1 and cs == 1 and reduced[0][1] == columns:
+            merged = max(1, min(TILE // columns, count // 16))
+        tiles = -(-columns // TILE)
+        groups = _wide_groups(device, outputs * count)
+        splits = _splits(device, outer * tiles, count * min(columns, TILE) // SLICE, 2 * groups if groups > 2 else 1)
+        global_size = min(groups, outer * tiles * splits)
+    else:
+        width = device.work_group
+        deep = min(_power_of_two(-(-count // 4)), max(1, width // min(32, _power_of_two(columns))))
+        threads = width // deep
+        tiles = -(-columns // threads)
+        splits = _splits(device, outer * tiles, count // (16 * deep), device.compute_units * 16)
+        global_size = min(outer * tiles * splits, device.compute_units * 64) * width
+        local = (width,)
+        variant += (("WG", width),)
+    numbers = (outer, tiles, splits, count, columns, cs, co, threads, merged, *kept_args, *reduced_args)
+    return Geometry("columns", variant, (global_size,), local, numbers, outputs * splits,
+                    _merge(device, outputs, splits, count, merged, kept) if splits > 1 else None)
+
+
+def _merge(device: _Device, outputs: int, splits: int, count: int, merged: int, kept: list) -> tuple:
+    """The second stage: (variant, global size, local size, numbers). Slots are in the kept dims' order from far to near."""
+    rank, args = _padded(kept, MOST_KEPT + 1, 3)
+    variant: tuple[tuple[str, Any], ...] = (("kept", rank),)
+    threads, local = 1, (1,)
+    if device.wide:
+        global_size = min(_wide_groups(device, outputs * splits * 8), outputs)
+    else:
+        width = device.work_group
+        threads = min(width, _power_of_two(splits))
+        global_size = min(-(-outputs * threads // width), device.compute_units * 64) * width
+        local = (width,)
+        variant += (("WG", width),)
+    return variant, (global_size,), local, (outputs, splits, count, merged, threads, *args)
+
+
+@lru_cache(maxsize=4096)
+def geometry(shape: tuple[int, ...], strides: tuple[int, ...], dims: tuple[int, ...], ordered: bool, device: _Device) -> Geometry | None:
+    """How to reduce ``dims``; None where the tensor has to be copied to row-major order first. ``ordered``: reduced elements
+    are numbered in row-major order, so their dims keep their places."""
+    places = iter(contiguous_strides(tuple(n for d, n in enumerate(shape) if d not in dims)))
+    kept = _gather([(n, strides[d], next(places)) for d, n in enumerate(shape) if d not in dims], True)
+    reduced = _gather([(shape[d], strides[d]) for d in dims], not ordered)
+    if len(kept) > MOST_KEPT or len(reduced) > MOST_REDUCED:
+        return None
+    outputs = Size(n for n, _, _ in kept).numel()
+    count = Size(n for n, _ in reduced).numel()
+    if kept and reduced and 0 < kept[-1][1] and (kept[-1][1] < reduced[-1][1] or not reduced[-1][1]
+                                                 or (reduced[-1][0] < 8 <= kept[-1][0])):
+        return _columns(device, kept, reduced, outputs, count)
+    return _rows(device, kept, reduced, outputs, count)
+
+
+def _traits(dev: Any, template: str = "") -> _Device:
+    wide = dev.strategy == "wide"
+    width = 256
+    while width > dev.max_work_group_size:
+        width //= 2
+    return _Device(wide, dev.wide_groups, dev.compute_units, width)
+
+
+def run(x: Tensor, spec: Spec, dims: tuple[int, ...], keepdim: bool = False, scalars: tuple[float, ...] = ()) -> tuple[Tensor, ...]:
+    """The outputs of ``spec`` over the (sorted, non-negative) ``dims`` of x, which must not be empty there: fresh tensors."""
+    dispatch.numel_32("reduction", x)
+    dev, ordered = x._dev, spec.kind == "pair"
+    traits = _traits(dev)
+    plan = geometry(x.shape, x._strides, dims, ordered, traits)
+    if plan is None:
+        x = x.contiguous()
+        plan = geometry(x.shape, x._strides, dims, ordered, traits)
+        assert plan is not None
+    shape = [1 if d in dims else n for d, n in enumerate(x.shape) if keepdim or d not in dims]
+    outputs = [dispatch.empty(shape, d, dev) for d in spec.outputs]
+    results = [dispatch.buffer(o) for o in outputs]
+    partial = plan.merge is not None
+    targets = results
+    if partial:
+        values = dispatch.empty((plan.slots,), spec.acc, dev)
+        others = values if spec.kind == "value" else dispatch.empty((plan.slots,), int32 if ordered else spec.acc, dev)
+        targets = [dispatch.buffer(values), dispatch.buffer(others)]
+    first = spec.kernel(dev, plan.template, partial=partial, **dict(plan.variant))
+    first(plan.groups, plan.local, dispatch.buffer(x), *targets, x.offset, *plan.numbers, *scalars)
+    if partial:
+        variant, groups, local, numbers = plan.merge
+        second = spec.kernel(dev, "merge", partial=False, **dict(variant))
+        second(groups, local, *targets, *results, *numbers, *scalars)
+    return tuple(outputs)
+
+
+__all__ = ["Spec", "geometry", "run"]

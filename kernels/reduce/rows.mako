@@ -1,0 +1,132 @@
+<%doc>
+Each output reduces `count` elements whose innermost run lies densely (unit) or evenly spaced: all of a tensor, its last dims, any
+collapsed form with the smallest stride on a reduced dim. There are outputs * splits tasks: slice t % splits of output t / splits.
+
+kept      rank of the kept dims (sizes kn, strides ks, strides of the result ko); reduced: rank of the reduced dims (rn, rs)
+wide      a work-item takes a range of tasks. Blocks of up to 64 * LANES elements are summed in LANES lanes, and blocks are
+          joined as a binary counter does (equal sizes with equal sizes), so that errors grow with the logarithm of `count`
+grid      `threads` work-items (a power of two) a task, then a tree in local memory; a work-item joins every 64 elements
+See accumulator.mako for what is carried. Called by ops/reduce_plan.py.
+</%doc>
+<%! TUNABLES = dict(LANES=(64, 64, (16, 32, 64, 128)), WG=(1, 256, (1, 32, 64, 128, 256))) %>
+<%! from cltorch.codegen.expression import translate %>
+<%namespace name="on" file="accumulator.mako"/>
+<% step = "" if unit else f" * rs{reduced - 1}" %>
+${on.declare()}
+
+## for lane l and element v at place j + l of the block: LANES at once, then 16, then what is left
+<%def name="sweep(body)">
+      {
+        uint j = 0;
+        for (; j + ${LANES} <= length; j += ${LANES})
+          for (uint l = 0; l < ${LANES}; l++) { ${on.element("v", f"from + (j + l){step}")} ${body} }
+        for (; j + 16 <= length; j += 16)
+          for (uint l = 0; l < 16; l++) { ${on.element("v", f"from + (j + l){step}")} ${body} }
+        for (uint l = 0; j + l < length; l++) { ${on.element("v", f"from + (j + l){step}")} ${body} }
+      }
+</%def>
+
+<%def name="fold(body)">
+      for (uint w = length >= ${LANES} ? ${LANES // 2} : 8; w > 0; w /= 2)
+        for (uint l = 0; l < w; l++) { ${body} }
+</%def>
+
+## r = the accumulator of `length` elements from `from` on, the first of which has index `first`
+<%def name="block()">
+      acc_t r;
+      const uint live = length >= ${LANES} ? ${LANES} : 16;
+% if kind == "moments":
+      ${acc.c} s_[${LANES}], q_[${LANES}];
+      for (uint l = 0; l < live; l++) s_[l] = 0;
+      ${sweep("s_[l] += v;")}
+      ${fold("s_[l] += s_[l + w];")}
+      const ${acc.c} n = length, mean = s_[0] / n;
+      for (uint l = 0; l < live; l++) s_[l] = q_[l] = 0;
+      ${sweep(f"const {acc.c} d = v - mean; s_[l] += d; q_[l] += d * d;")}
+      ${fold("s_[l] += s_[l + w]; q_[l] += q_[l + w];")}
+      const ${acc.c} shift = s_[0] / n;
+      r = (acc_t){mean + shift, q_[0] - s_[0] * shift, n};
+% else:
+      if (length < 16) {
+        r = acc_none();
+        for (uint j = 0; j < length; j++) { ${on.element("v", f"from + j{step}")} r = acc_add(r, v, first + j); }
+      } else {
+        ${acc.c} a_[${LANES}];
+%   if kind == "value":
+        for (uint l = 0; l < live; l++) a_[l] = ${on.start()};
+        ${sweep(f"const {acc.c} a = a_[l], b = v; a_[l] = {translate(combine, acc)};")}
+        ${fold(f"const {acc.c} a = a_[l], b = a_[l + w]; a_[l] = {translate(combine, acc)};")}
+        r = ACC_ONE(a_[0], 0);
+%   else:
+        uint i_[${LANES}];
+        for (uint l = 0; l < live; l++) { a_[l] = ${on.start()}; i_[l] = first + l; }
+        ${sweep("const int take = replaces(a_[l], v); a_[l] = take ? v : a_[l]; i_[l] = take ? first + j + l : i_[l];")}
+        ${fold("const acc_t m = acc_merge(ACC_ONE(a_[l], i_[l]), ACC_ONE(a_[l + w], i_[l + w])); a_[l] = m.a; i_[l] = m.i;")}
+        r = ACC_ONE(a_[0], i_[0]);
+%   endif
+      }
+% endif
+</%def>
+
+__kernel __attribute__((reqd_work_group_size(${WG}, 1, 1)))
+void rows(__global const ${dtype.storage} *restrict data, ${on.results()}, const uint offset, const uint outputs, const uint splits,
+          const uint count, const uint threads${on.dims("k", kept, True)}${on.dims("r", reduced, False)}${on.numbers()})
+{
+  const uint tasks = outputs * splits, per = (count + splits - 1) / splits;
+% if wide:
+  const uint share = tasks / get_num_groups(0), extra = tasks % get_num_groups(0), g = get_group_id(0);
+  const uint start = g * share + min(g, extra), stop = start + share + (g < extra);
+  for (uint task = start; task < stop; task++) {
+    const uint output = task / splits, lo = (task - output * splits) * per, hi = min(count, lo + per);
+    uint base = offset, place = 0;
+    ${on.unravel("output", "k", kept, "base", "place")}
+    acc_t stack[32];
+    uint blocks = 0;
+    for (uint at = lo; at < hi;) {
+%   if reduced == 1:
+      const uint from = base + at${step}, left = hi - at;
+%   else:
+      uint from = base;
+      ${on.unravel("at", "r", reduced, "from")}
+      const uint left = min(rn${reduced - 1} - at % rn${reduced - 1}, hi - at);
+%   endif
+      const uint length = min(left, ${64 * LANES}u), first = at;
+      ${block()}
+      uint level = 0;
+      for (uint k = blocks++; k & 1; k >>= 1) r = acc_merge(stack[level++], r);
+      stack[level] = r;
+      at += length;
+    }
+    acc_t r = acc_none();
+    for (uint k = blocks, level = 0; k; k >>= 1, level++)
+      if (k & 1) r = acc_merge(stack[level], r);
+    ${on.write("r", "place", "task", "count")}
+  }
+% else:
+  __local acc_t lds[${WG}];
+  const uint lid = get_local_id(0), lane = lid & (threads - 1), together = ${WG} / threads;
+  for (uint first = get_group_id(0) * together; first < tasks; first += get_num_groups(0) * together) {
+    const uint task = first + lid / threads, output = task / splits;
+    const uint lo = (task - output * splits) * per, hi = task < tasks ? min(count, lo + per) : 0;
+    uint base = offset, place = 0;
+    ${on.unravel("output", "k", kept, "base", "place")}
+    acc_t r = acc_none();
+    for (uint at = lo + lane; at < hi;) {
+      acc_t near = acc_none();
+      for (uint k = 0; k < 64 && at < hi; k++, at += threads) {
+        uint from = base;
+        ${on.unravel("at", "r", reduced, "from")}
+        ${on.element("v", "from")}
+        near = acc_add(near, v, at);
+      }
+      r = acc_merge(r, near);
+    }
+    ${on.tree("threads", "1", "lane")}
+    r = lds[lid];
+    if (lane == 0 && task < tasks) {
+      ${on.write("r", "place", "task", "count")}
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+  }
+% endif
+}
