@@ -8,6 +8,7 @@ from .core.data import (
     from_numpy,
     get_default_device,
     is_tensor,
+    legacy_constructors,
     tensor,
 )
 from .core.modes import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled
@@ -34,7 +35,7 @@ from .dtype import (
     uint8,
 )
 from .dtype import bool_ as bool  # noqa: A004 - PyTorch's name
-from .runtime.device import device, set_default_device
+from .runtime.spec import device, set_default_device
 from .shape import Size, broadcast_shapes
 from . import ops as _ops
 from .ops import registry as _registry
@@ -45,4 +46,4 @@ cfloat, cdouble = complex64, complex128
 inf, nan, pi, e = _dtypes.np.inf, _dtypes.np.nan, _dtypes.np.pi, _dtypes.np.e
 strided, contiguous_format, preserve_format = "torch.strided", "torch.contiguous_format", "torch.preserve_format"
 __version__ = "0.1.0"
-globals().update(_registry.functions("torch"))
+globals().update(legacy_constructors(), **_registry.functions("torch"))

@@ -10,8 +10,9 @@ import numpy as np
 
 from .. import dtype as dtypes
 from ..dtype import CATEGORY_FLOAT, bool_, dtype, encode, from_numpy_dtype, get_default_dtype
-from ..runtime.device import Device, default_device, device, get
-from ..shape import Size, contiguous_strides
+from ..runtime.device import Device, get
+from ..runtime.spec import default_device, device
+from ..shape import Size, as_shape, contiguous_strides
 from . import pointwise
 from .autograd import Like, OperatorNode, edge, needs_grad
 from .modes import modes
@@ -363,6 +364,27 @@ def to_bytes(storage: Storage) -> np.ndarray:
     return dev.read(block.mem, storage.nbytes)
 
 
+def _legacy(d: dtype | None) -> Any:
+    def construct(*args: Any, device: Any = None) -> Tensor:
+        """PyTorch's old constructor: sizes give uninitialised memory, one sequence gives its numbers."""
+        kind = d or get_default_dtype()
+        if len(args) == 1 and not isinstance(args[0], (int, Size)):
+            return tensor(args[0], dtype=kind, device=device) if not isinstance(args[0], Tensor) else to(args[0], kind)
+        return empty(as_shape(args) if args else (0,), kind, resolve(device))
+
+    return construct
+
+
+def _construct(cls: type, *args: Any, device: Any = None) -> Tensor:
+    out = _legacy(None)(*args, device=device)
+    return out if cls is Tensor else out.as_subclass(cls)  # type: ignore[attr-defined]
+
+
+def legacy_constructors() -> dict[str, Any]:
+    """FloatTensor, LongTensor, ... by name."""
+    return {f"{short}Tensor": _legacy(dtypes.NAMES[name]) for name, short in pointwise.TYPE_NAMES.items() if "Complex" not in short}
+
+
 def is_tensor(obj: Any) -> bool:
     return isinstance(obj, Tensor)
 
@@ -380,6 +402,7 @@ def _attach() -> None:
     )
     for name, method in methods.items():
         setattr(Tensor, name, method)
+    Tensor.__new__ = _construct  # type: ignore[assignment,method-assign]
 
 
 _attach()

@@ -335,15 +335,19 @@ def inplace(target: Tensor, result: Tensor, name: str) -> Tensor:
     tracked = modes.grad and (result._rg or target._rg)
     if tracked and result.dtype is not target.dtype:
         result = result.to(target.dtype)  # type: ignore[attr-defined]
-    old = target._base
     assign(target, result)
     if tracked:
-        if old is not None:
-            _rebase_view(target, old, result)
-        else:
-            target._fn, target.output_nr, target._rg = result._fn, result.output_nr, result._rg
-            target._generation += 1
+        adopt(target, result)
     return target
+
+
+def adopt(target: Tensor, result: Tensor) -> None:
+    """Gives ``target``, which was written in place, the history of ``result``; a view passes it on to its base."""
+    if target._base is not None:
+        _rebase_view(target, target._base, result)
+    else:
+        target._fn, target.output_nr, target._rg = result._fn, result.output_nr, result._rg
+        target._generation += 1
 
 
 def check_inplace(target: Tensor, name: str) -> None:
@@ -467,5 +471,5 @@ def wrap_int(value: int, d: dtype) -> int:
 
 
 autograd.set_fills(lambda shape, d, dev: constant(shape, 0, d, dev), lambda shape, d, dev: constant(shape, 1, d, dev))
-__all__ = ["BOOLEAN", "CONVERT", "FLOAT", "PROMOTE", "REAL", "SAME", "Instruction", "Pointwise", "assign", "attach", "check_inplace",
+__all__ = ["BOOLEAN", "CONVERT", "FLOAT", "PROMOTE", "REAL", "SAME", "Instruction", "Pointwise", "adopt", "assign", "attach", "check_inplace",
            "constant", "default_complex", "fresh", "inplace", "make", "record", "refresh_view", "result_type", "run_now"]

@@ -11,7 +11,8 @@ import threading
 import numpy as np
 
 from ..dtype import uint8 as _uint8
-from ..runtime.device import Device, device, devices, get, host
+from ..runtime.device import Device, devices, get, host
+from ..runtime.spec import device
 from .tensor import Tensor, make
 from .storage import from_bytes
 

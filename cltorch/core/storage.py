@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..dtype import dtype
-from ..runtime.device import Device, device, get
+from ..runtime.device import Device, get
+from ..runtime.spec import device
 
 
 class Value:

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..dtype import bfloat16, dtype
 from ..dtype import decode as decode_bits
-from ..runtime.device import Device, device
+from ..runtime.device import Device
+from ..runtime.spec import device
 from ..shape import Size, contiguous_strides, extent, is_contiguous, normalize_dim
 from .lazy import realize
 from .modes import modes
@@ -47,9 +48,6 @@ class Tensor:
     is_sparse = is_quantized = is_meta = is_nested = False
     names = None
     __array_priority__ = 1000
-
-    def __init__(self, *args: Any) -> None:
-        raise TypeError("use cltorch.tensor(data) or a creation function such as cltorch.zeros(2, 3) to make a tensor")
 
     # attributes
 

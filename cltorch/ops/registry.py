@@ -171,12 +171,13 @@ def _doc(signature: str, form: str, doc: str | None) -> str:
 
 def pointwise(signature: str, *, dtypes: Iterable[dtype], cl: str | dict[str, str], out: str = SAME, grad: dict[str, Callable] | None = None,
               ref: Callable | None = None, domain: Any = (-2, 2), operands: Sequence[str] | None = None, method: bool = True,
-              inplace: bool = True, namespace: str = "torch", aliases: Sequence[str] = (), dunders: dict[str, str] | None = None,
+              inplace: bool | str = True, namespace: str = "torch", aliases: Sequence[str] = (), dunders: dict[str, str] | None = None,
               refuse: dict[str, str] | None = None, check: Callable | None = None, doc: str | None = None) -> Callable:
     """Declares a pointwise operator; returns its function. Parameters without a default are operands, the others call-time scalars.
 
     ``refuse``: sentences of the RuntimeError for kinds of type ("bool", "int", "float", "complex") that are not declared.
     ``check(*operands)``: may raise; called where the operands are not all tensors of one type and shape.
+    ``inplace="flag"`` adds an ``inplace=False`` argument to the function too, as those of nn.functional have.
     """
     name, parsed = _parse(signature)
     names = tuple(parsed.parameters)
@@ -190,7 +191,12 @@ def pointwise(signature: str, *, dtypes: Iterable[dtype], cl: str | dict[str, st
     engine = Pointwise(name, listed, scalars, frozenset(dtypes), out, expressions, grad, refuse or {}, check)
     call = f"_call(({', '.join(listed)},), ({''.join(s + ', ' for s in scalars)}))"
     scope = {"_call": engine.call, "_write": write_out, "_inplace": inplace_form}
-    function = _compile(name, parsed, f"  if out is None: return {call}\n  return _write({call}, out)", scope, _doc(signature, "pointwise", doc), "out=None")
+    body = f"  if out is None: return {call}\n  return _write({call}, out)"
+    public = parsed
+    if inplace == "flag":
+        public = parsed.replace(parameters=[*parsed.parameters.values(), inspect.Parameter("inplace", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False)])
+        body = f"  if inplace: return _inplace({names[0]}, {call}, '{name}_')\n{body}"
+    function = _compile(name, public, body, scope, _doc(signature, "pointwise", doc), "out=None")
     in_place = None
     if inplace:
         in_place = _compile(f"{name}_", parsed, f"  return _inplace({names[0]}, {call}, '{name}_')", dict(scope), _doc(f"{name}_", "in place", None))

@@ -1,0 +1,4 @@
+"""``torch.special``: the operators that the table puts into this namespace."""
+from .ops import registry as _registry
+
+globals().update(_registry.functions("special"))

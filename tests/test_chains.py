@@ -1,0 +1,155 @@
+"""Chains: what is recorded, when it runs, and that nobody can tell."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cltorch as torch
+from cltorch.core import lazy
+
+LAZY = pytest.mark.skipif(lazy.EAGER, reason="CLTORCH_EAGER=1 launches every operator alone")
+
+
+def pending(t: torch.Tensor) -> bool:
+    return t.storage.value.block is None
+
+
+@pytest.fixture
+def launches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Counts flushes of chains."""
+    seen: list[int] = []
+    general, single = lazy.flush, lazy._flush_one
+    monkeypatch.setattr(lazy, "flush", lambda *a, **k: (seen.append(1), general(*a, **k))[1])
+
+    def one(value: Any) -> bool:
+        before = len(seen)
+        done = single(value)
+        if done and len(seen) == before:
+            seen.append(1)
+        return done
+
+    monkeypatch.setattr(lazy, "_flush_one", one)
+    return seen
+
+
+@LAZY
+def test_a_chain_is_one_launch(device: Any, launches: list[int]) -> None:
+    a, b = torch.randn(100, device=device), torch.randn(100, device=device)
+    torch.cuda.synchronize(device)
+    a.tolist(), b.tolist()
+    launches.clear()
+    y = ((a + b) * a - b).relu() * 0.5 + b
+    assert pending(y) and not launches
+    y.tolist()
+    assert len(launches) == 1
+
+
+@LAZY
+def test_values_that_live_on_are_written_by_the_same_launch(device: Any, launches: list[int]) -> None:
+    a = torch.ones(50, device=device)
+    a.tolist()
+    launches.clear()
+    kept = a * 2
+    dropped = kept + 1
+    y = dropped * 3
+    del dropped
+    y.tolist()
+    assert len(launches) == 1 and not pending(kept)
+    assert kept.tolist() == [2.0] * 50 and len(launches) == 1
+
+
+def test_in_place_write_does_not_change_what_was_recorded(device: Any) -> None:
+    x = torch.ones(4, device=device)
+    y = x + 1
+    x.mul_(10)
+    x[0] = 7
+    z = x + 1
+    x[1:3] = -1
+    assert y.tolist() == [2.0] * 4
+    assert z.tolist() == [8.0, 11.0, 11.0, 11.0]
+    assert x.tolist() == [7.0, -1.0, -1.0, 10.0]
+
+
+def test_overlapping_assignment(device: Any) -> None:
+    x = torch.arange(6, dtype=torch.float32, device=device)
+    x[1:] = x[:-1] * 2
+    assert x.tolist() == [0.0, 0.0, 2.0, 4.0, 6.0, 8.0]
+    x[0] += 5
+    assert x[0].item() == 5.0
+
+
+def test_long_chains_are_cut(device: Any) -> None:
+    x = torch.zeros(10, device=device)
+    y = x
+    for _ in range(1000):
+        y = y + 1
+    assert y.tolist() == [1000.0] * 10
+
+
+def test_squaring_does_not_grow_without_bound(device: Any) -> None:
+    x = torch.full((4,), 1.0, device=device)
+    for _ in range(64):
+        x = x * x
+    assert x.tolist() == [1.0] * 4
+
+
+def test_mixed_layouts_in_one_chain(device: Any) -> None:
+    rng = np.random.default_rng(0)
+    a, b, c = rng.standard_normal((5, 7)).astype("f"), rng.standard_normal((7, 5)).astype("f"), rng.standard_normal(7).astype("f")
+    got = (torch.tensor(a, device=device) + torch.tensor(b, device=device).t()) * torch.tensor(c, device=device) - torch.tensor(2.0, device=device)
+    np.testing.assert_allclose(got.cpu().numpy(), (a + b.T) * c - 2, rtol=1e-6, atol=1e-6)
+    same = torch.tensor(a, device=device)
+    np.testing.assert_allclose((same + same.t()[:5, :5] if False else same + same).cpu().numpy(), a + a)
+
+
+def test_two_views_of_one_tensor_are_two_leaves(device: Any) -> None:
+    a = torch.arange(9, dtype=torch.float32, device=device).reshape(3, 3)
+    b = torch.arange(9, 18, dtype=torch.float32, device=device).reshape(3, 3)
+    host = np.arange(9, dtype="f").reshape(3, 3)
+    assert (a.t() + a.t()).tolist() == (host.T + host.T).tolist()
+    assert (a.t() + b.t()).tolist() == (host.T + host.T + 9).tolist()
+    assert (a.t() + a).tolist() == (host.T + host).tolist()
+
+
+def test_no_compilation_for_new_sizes_and_scalars(device: Any) -> None:
+    def step(n: int, scale: float) -> None:
+        ((torch.ones(n, device=device) * scale + 1).relu() * torch.ones(1, device=device)).tolist()
+
+    step(10, 0.5)
+    step(11, 0.25)
+    before = sum(len(kernels) for kernels in lazy._kernels.values())
+    for n in (1, 100, 5000, 70000):
+        step(n, n / 3)
+    assert sum(len(kernels) for kernels in lazy._kernels.values()) == before
+
+
+def test_random_programs_match_numpy(device: Any) -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        hosts = [rng.uniform(0.5, 1.5, (4, 6)) for _ in range(3)]
+        tensors = [torch.tensor(h, dtype=torch.float32, device=device) for h in hosts]
+        for _ in range(12):
+            i, j = rng.integers(0, len(hosts), 2)
+            kind = rng.integers(0, 5)
+            if kind == 0:
+                hosts.append(hosts[i] + hosts[j])
+                tensors.append(tensors[i] + tensors[j])
+            elif kind == 1:
+                hosts.append(hosts[i] * 0.5)
+                tensors.append(tensors[i] * 0.5)
+            elif kind == 2:
+                hosts[i] = hosts[i] - 0.25
+                tensors[i] = tensors[i].clone()
+                tensors[i].sub_(0.25)
+            elif kind == 3:
+                hosts[j] = hosts[j].copy()
+                hosts[j][1:3] = hosts[i][0:2]
+                tensors[j] = tensors[j].clone()
+                tensors[j][1:3] = tensors[i][0:2]
+            else:
+                hosts.append(np.maximum(hosts[i], hosts[j]))
+                tensors.append(torch.maximum(tensors[i], tensors[j]))
+        for h, t in zip(hosts, tensors, strict=True):
+            np.testing.assert_allclose(t.cpu().numpy(), h, rtol=1e-4, atol=1e-4)
