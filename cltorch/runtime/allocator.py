@@ -47,13 +47,13 @@ def human_bytes(nbytes: int) -> str:
 class Block:
     """Device memory of one storage: ``mem`` is the cl.Buffer. When the block dies, its memory goes back to where it came from."""
 
-    __slots__ = ("allocator", "bin", "mem", "nbytes", "size")
+    __slots__ = ("allocator", "bucket", "mem", "nbytes", "size")
     host: Any = None
     touched = True
 
-    def __init__(self, allocator: Allocator, bin: Any, size: int, nbytes: int, cell: Any) -> None:
+    def __init__(self, allocator: Allocator, bucket: Any, size: int, nbytes: int, cell: Any) -> None:
         self.allocator = allocator
-        self.bin = bin
+        self.bucket = bucket
         self.size = size
         self.nbytes = nbytes
         self.mem = cell
@@ -61,17 +61,17 @@ class Block:
     def __del__(self) -> None:
         try:
             self.allocator.allocated -= self.size
-            self.bin.append(self.mem)
+            self.bucket.append(self.mem)
         except (AttributeError, TypeError):  # a block half made, or an interpreter that is taking its modules down
             return
 
     def pin(self) -> None:
         """Take the memory out of recycling: it dies with its last holder."""
         allocator = self.allocator
-        if self.bin is not allocator.sink:
+        if self.bucket is not allocator.sink:
             allocator.allocated -= self.size
             allocator.reserved -= self.size
-            self.bin, self.size = allocator.sink, 0
+            self.bucket, self.size = allocator.sink, 0
 
 
 class HostBlock(Block):
@@ -79,9 +79,9 @@ class HostBlock(Block):
 
     __slots__ = ("cell", "host")
 
-    def __init__(self, allocator: Allocator, bin: Any, size: int, nbytes: int, cell: Any) -> None:
+    def __init__(self, allocator: Allocator, bucket: Any, size: int, nbytes: int, cell: Any) -> None:
         self.allocator = allocator
-        self.bin = bin
+        self.bucket = bucket
         self.size = size
         self.nbytes = nbytes
         self.cell = cell
@@ -103,7 +103,7 @@ class HostBlock(Block):
     def __del__(self) -> None:
         try:
             self.allocator.allocated -= self.size
-            self.bin.append(self.cell)
+            self.bucket.append(self.cell)
         except (AttributeError, TypeError):
             return
 
@@ -169,15 +169,15 @@ class Allocator:
     def allocate(self, nbytes: int) -> Block:
         """``nbytes`` of uninitialised memory (a small dummy for 0). Raises OutOfMemoryError after freeing the cache and a retry."""
         try:
-            size, bin = self.pool.known[nbytes]
-            cell = bin.pop()
+            size, bucket = self.pool.known[nbytes]
+            cell = bucket.pop()
         except (KeyError, IndexError):
-            size, bin = self.pool.lookup(nbytes)
-            cell = bin.pop() if bin else self._obtain(size, nbytes)
+            size, bucket = self.pool.lookup(nbytes)
+            cell = bucket.pop() if bucket else self._obtain(size, nbytes)
         allocated = self.allocated = self.allocated + size
         if allocated > self.peak:
             self.peak = allocated
-        return self.block_type(self, bin, size, nbytes, cell)
+        return self.block_type(self, bucket, size, nbytes, cell)
 
     def _obtain(self, size: int, nbytes: int) -> Any:
         """New memory from the driver; where it refuses, once more without the cache."""
@@ -231,9 +231,9 @@ class Allocator:
         """Give the free blocks back to the driver."""
         self.device.finish()
         for pool in self.shared_pools:
-            for size, bin in pool.bins.items():
-                while bin:
-                    self.let_go_idle(bin.pop())
+            for size, bucket in pool.bins.items():
+                while bucket:
+                    self.let_go_idle(bucket.pop())
                     self.reserved -= size
                     self.returned += 1
 
@@ -283,7 +283,7 @@ class HostAllocator(Allocator):
 
     def wrap(self, array: np.ndarray) -> HostBlock:
         """A block over the user's memory, from the array's first byte to its last; strides must not be negative."""
-        span = (array.size and sum((n - 1) * s for n, s in zip(array.shape, array.strides)) + array.itemsize)
+        span = (array.size and sum((n - 1) * s for n, s in zip(array.shape, array.strides, strict=True)) + array.itemsize)
         if not span:
             return self.allocate(0)  # type: ignore[return-value]
         if any(s < 0 for s in array.strides):
@@ -323,7 +323,7 @@ def _bytes_at(array: np.ndarray, span: int) -> np.ndarray:
     """The array's memory as writable bytes; they keep the array alive."""
     raw = (ctypes.c_uint8 * span).from_address(array.ctypes.data)
     raw.owner = array  # type: ignore[attr-defined]
-    return np.frombuffer(raw, np.uint8)
+    return np.frombuffer(raw, np.uint8)  # type: ignore[call-overload]
 
 
 def physical_memory() -> int:

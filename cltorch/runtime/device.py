@@ -1,11 +1,10 @@
 """Devices: "cpu", "cuda:0", "cuda:1" and what they can do. Nothing is opened before it is used."""
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import warnings
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pyopencl as cl
@@ -14,141 +13,52 @@ from .. import config
 from ..errors import LaunchError, NoOpenCLError, UnsupportedDtypeError
 from . import platforms
 from .allocator import Allocator, HostAllocator, aligned_bytes, physical_memory
+from .observe import Observer, chosen_observers, debug
+from .spec import ALIASES, CHOSEN, current_index, default_device, device, set_default_device, unknown
 
-log = logging.getLogger("cltorch")
-ALIASES = {"cpu": "cpu", "cuda": "cuda", "opencl": "cuda"}
-INDEX = threading.local()
-INSTALL = 'pip install "cltorch[pocl]"'
-
-
-class device:
-    """``device("cuda:1")``, ``device("cuda", 1)``, ``device(1)``: a name of a device, as in PyTorch. "opencl" means "cuda".
-
-    Equal names are the same object. Raises RuntimeError for text that names no kind of device.
-    """
-
-    __slots__ = ("index", "type")
-    _known: dict[tuple[str, int | None], device] = {}
-    type: str
-    index: int | None
-
-    def __new__(cls, type: str | int | device, index: int | None = None) -> device:
-        if isinstance(type, device):
-            return type
-        if isinstance(type, int) and not isinstance(type, bool):
-            key = ("cuda", _checked_index(type, type))
-        else:
-            key = _parse(type, index)
-        made = cls._known.get(key)
-        if made is None:
-            made = object.__new__(cls)
-            object.__setattr__(made, "type", key[0])
-            object.__setattr__(made, "index", key[1])
-            made = cls._known.setdefault(key, made)
-        return made
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"attribute {name!r} of a device can't be changed")
-
-    def __repr__(self) -> str:
-        return f"device(type={self.type!r})" if self.index is None else f"device(type={self.type!r}, index={self.index})"
-
-    def __str__(self) -> str:
-        return self.type if self.index is None else f"{self.type}:{self.index}"
-
-    def __reduce__(self) -> tuple:
-        return (device, (self.type,) if self.index is None else (self.type, self.index))
-
-    def __enter__(self) -> device:
-        defaults = _defaults()
-        defaults.append(self)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        _defaults().pop()
-
-
-def _parse(text: Any, index: int | None) -> tuple[str, int | None]:
-    if not isinstance(text, str):
-        raise TypeError(f"device() takes text such as 'cuda:0', an index or a device, not {type(text).__name__}")
-    kind, colon, number = text.partition(":")
-    if kind not in ALIASES:
-        raise RuntimeError(f"Expected one of cpu, cuda, opencl device type at start of device string: {text}")
-    if colon:
-        if index is not None:
-            raise RuntimeError(f"device({text!r}, {index}) gives the index twice")
-        if not (number.isascii() and number.isdigit()) or (len(number) > 1 and number[0] == "0"):
-            raise RuntimeError(f"Invalid device string: {text!r}; write for instance 'cuda:0'")
-        index = int(number)
-    return ALIASES[kind], None if index is None else _checked_index(index, text)
-
-
-def _checked_index(index: int, given: object) -> int:
-    if index < 0:
-        raise RuntimeError(f"Device index must not be negative, got {given}")
-    return index
-
-
-def _defaults() -> list[device]:
-    try:
-        return INDEX.defaults
-    except AttributeError:
-        INDEX.defaults = []
-        return INDEX.defaults
-
-
-def default_device() -> device:
-    """Where new tensors go: the innermost ``with device(...)``, else ``set_default_device``'s, else "cpu"."""
-    stack = _defaults()
-    return stack[-1] if stack else getattr(INDEX, "default", None) or device("cpu")
-
-
-def set_default_device(spec: Any) -> None:
-    """Make tensors without a ``device=`` on ``spec`` in this thread; None goes back to "cpu"."""
-    INDEX.default = None if spec is None else device(spec)
-
-
-def current_index() -> int:
-    """The index that "cuda" without a number means in this thread."""
-    return getattr(INDEX, "current", 0)
-
-
-def set_current_index(index: int) -> None:
-    INDEX.current = get("cuda", index).index
+__all__ = ["Device", "current_index", "default_device", "device", "devices", "get", "host", "resolve", "set_current_index", "set_default_device"]
+LATE = ("allocator", "context", "queue", "queues", "shares_host", "staged")
 
 
 class Device:
     """One OpenCL device and its limits, or host memory ("cpu").
 
-    ``context``, ``queue`` and ``allocator`` are opened when first read. ``queue`` is the current stream's in-order queue;
-    ``recorder``, where not None, receives launches instead of the queue (graph capture).
+    ``context``, ``queue`` and ``allocator`` are opened when first read. ``queue`` is the current stream's in-order queue.
+    ``shares_host``: kernels work in host memory (probed). ``staged``: a "cpu" whose kernels run on copies of host memory.
+    ``recorder``, where not None, receives launches instead of the queue: (kernel handle, global size, local size, arguments) of a
+    kernel, (command, arguments, keywords) of a copy or fill.
     """
 
     __slots__ = ("__weakref__", "_recorder", "allocator", "cl_device", "compute_units", "context", "driver_version", "engine",
-                 "extensions", "global_mem_size", "has_fp64", "index", "inflight", "kernels", "kind", "local_mem_size", "lost",
+                 "extensions", "global_mem_size", "has_fp64", "index", "inflight", "kernels", "kind", "lanes", "local_mem_size", "lost",
                  "max_alloc", "max_work_group_size", "name", "observers", "platform_name", "programs", "queue", "queues", "quirks",
-                 "rng", "shares_host", "spec", "strategy", "stream", "type", "vendor", "version", "wide_groups")
+                 "rng", "shares_host", "spec", "staged", "strategy", "stream", "type", "vendor", "version", "wide_groups")
 
-    def __init__(self, type: str, index: int, found: platforms.Found | None, engine: Device | None = None) -> None:
-        self.type, self.index, self.engine = type, index, engine
-        self.spec = device("cpu") if type == "cpu" else device(type, index)
+    allocator: Any
+    context: Any
+    queue: Any
+    queues: list[Any]
+
+    def __init__(self, spec: device, found: platforms.Found | None, engine: Device | None = None) -> None:
+        self.spec, self.type, self.index, self.engine = spec, spec.type, spec.index or 0, engine
+        self.cl_device: Any = found and found.device
         self.kernels: list = []
         self.programs: dict = {}
         self.inflight: list = []
+        self.lanes: list = []
         self.rng: Any = {}
-        self.observers: tuple = ()
+        self.observers = chosen_observers()
         self.lost = ""
-        self._recorder = None
-        self.cl_device = None if found is None else found.device
+        self.stream: Any = None
+        self._recorder: Any = None
         if found is None:
-            self._describe_bare_host()
+            self._describe_memory_alone()
         else:
             self._describe(found)
-        if type == "cpu":
+        if self.type == "cpu":
             self.global_mem_size = physical_memory()
             self.allocator = HostAllocator(self)
-            if found is None:
-                self.shares_host = True
+        self._choose_strategy()
 
     def _describe(self, found: platforms.Found) -> None:
         dev = found.device
@@ -162,17 +72,16 @@ class Device:
         self.max_work_group_size = dev.max_work_group_size
         self.local_mem_size, self.max_alloc, self.global_mem_size = dev.local_mem_size, dev.max_mem_alloc_size, dev.global_mem_size
         self.quirks = platforms.quirks(found)
-        self._choose_strategy()
 
-    def _describe_bare_host(self) -> None:
-        """Host memory on a machine without OpenCL: tensors can be made and moved, nothing can be computed."""
-        self.kind, self.name, self.vendor, self.platform_name = "CPU", "host memory", "", ""
-        self.version = self.driver_version = ""
+    def _describe_memory_alone(self) -> None:
+        """A machine without OpenCL: tensors can be made and moved, nothing can be computed."""
+        self.kind, self.name = "CPU", "host memory, no OpenCL"
+        self.vendor = self.platform_name = self.version = self.driver_version = ""
         self.extensions = self.quirks = frozenset()
-        self.has_fp64 = True
-        self.compute_units, self.max_work_group_size = os.cpu_count() or 1, 1
-        self.local_mem_size, self.max_alloc = 0, physical_memory()
-        self._choose_strategy()
+        self.has_fp64 = self.shares_host = True
+        self.staged = False
+        self.compute_units, self.max_work_group_size, self.local_mem_size = os.cpu_count() or 1, 1, 0
+        self.max_alloc = self.global_mem_size = physical_memory()
 
     def _choose_strategy(self) -> None:
         forced = config.get("STRATEGY")
@@ -185,12 +94,21 @@ class Device:
         return f"<{self.spec}: {self.name}>"
 
     def __getattr__(self, name: str) -> Any:
-        """What is opened late. After this the attributes are plain slots."""
-        if name in ("context", "queue", "queues", "allocator", "shares_host"):
-            with LOCK:
+        """What is opened late. Afterwards the attributes are plain slots."""
+        if name not in LATE:
+            raise AttributeError(f"a device has no attribute {name!r}")
+        with LOCK:
+            if not self.is_open:
                 self._open()
-            return object.__getattribute__(self, name)
-        raise AttributeError(f"a device has no attribute {name!r}")
+        return object.__getattribute__(self, name)
+
+    @property
+    def is_open(self) -> bool:
+        try:
+            object.__getattribute__(self, "queue")
+        except AttributeError:
+            return False
+        return True
 
     def _open(self) -> None:
         if self.lost:
@@ -198,18 +116,22 @@ class Device:
         if self.cl_device is None:
             raise NoOpenCLError(f"no OpenCL device was found, and a kernel has to run: {platforms.INSTALL_HINT}")
         if self.engine is not None:
-            self.context, queue = self.engine.context, self.engine.queue
+            self.context, queue = self.engine.context, self.engine.queues[0]
         else:
             self.context = cl.Context([self.cl_device])
-            queue = cl.CommandQueue(self.context, self.cl_device)
-            log.debug("opened %s: %s, %s", self.spec, self.name, self.version)
+            queue = self.new_queue(profiling=config.get("DEBUG") >= 2)
+            debug(1, f"{self.spec} is {self.name} ({self.kind}, {self.platform_name}, {self.version}), strategy {self.strategy}")
         self.queues = [queue]
-        if self.type == "cpu":
-            self.shares_host = _works_in_host_memory(self.context, queue, self.kind)
-        else:
-            self.shares_host = False
+        self.shares_host = self.type == "cpu" and self.kind == "CPU" and _works_in_host_memory(self.context, queue)
+        self.staged = self.type == "cpu" and not self.shares_host
+        if self.type != "cpu":
             self.allocator = Allocator(self)
-        self.queue = queue
+        self.queue = queue  # last: another thread that finds it finds everything
+
+    def new_queue(self, profiling: bool = False) -> Any:
+        """An in-order queue in this device's context; profiling slows some drivers down and is off by default."""
+        properties: Any = cl.command_queue_properties.PROFILING_ENABLE if profiling else 0
+        return cl.CommandQueue(self.context, self.cl_device, properties)
 
     @property
     def recorder(self) -> Any:
@@ -218,21 +140,20 @@ class Device:
     @recorder.setter
     def recorder(self, recorder: Any) -> None:
         self._recorder = recorder
-        self.rechoose()
+        self._rechoose()
 
-    def rechoose(self) -> None:
-        """Each kernel picks its fast or its observed path anew."""
+    def watch(self, observer: Observer) -> None:
+        """Call the observer before and after each launch."""
+        self.observers += (observer,)
+        self._rechoose()
+
+    def unwatch(self, observer: Observer) -> None:
+        self.observers = tuple(o for o in self.observers if o is not observer)
+        self._rechoose()
+
+    def _rechoose(self) -> None:
         for kernel in self.kernels:
             kernel.choose()
-
-    def observe(self, observer: Any) -> None:
-        """Call ``observer(kernel, event, global_size, local_size, args)`` after each launch."""
-        self.observers += (observer,)
-        self.rechoose()
-
-    def unobserve(self, observer: Any) -> None:
-        self.observers = tuple(o for o in self.observers if o is not observer)
-        self.rechoose()
 
     def require(self, dtype: Any) -> None:
         """Raise UnsupportedDtypeError where kernels can't compute in ``dtype`` here."""
@@ -246,13 +167,15 @@ class Device:
         return block.touched
 
     def host_view(self, block: Any) -> np.ndarray:
-        """The bytes of a "cpu" block, after the commands that may use them have ended."""
+        """The bytes of a "cpu" block, to read or to write, after the commands that may use them have ended."""
         if block.touched:
             self.synchronize()
         return block.host
 
     def synchronize(self) -> None:
-        """Wait until everything enqueued here has ended. Raises LaunchError where the device failed."""
+        """Wait until everything enqueued here has ended. Raises LaunchError where the device failed, RuntimeError during capture."""
+        if self._recorder is not None:
+            raise RuntimeError(f"{self.spec} can't be waited for while a graph is captured: read results after the capture")
         try:
             self.finish()
         except cl.Error as error:
@@ -260,14 +183,11 @@ class Device:
                 from error
 
     def finish(self) -> None:
-        """``synchronize`` that opens nothing: a device without a queue has nothing to wait for."""
-        try:
-            queues = object.__getattribute__(self, "queues")
-        except AttributeError:
-            return
-        for queue in queues:
-            queue.finish()
-        self.inflight.clear()
+        """Wait, whoever asks; a device that was never opened has nothing to wait for."""
+        if self.is_open:
+            for queue in self.queues:
+                queue.finish()
+            self.inflight.clear()
 
     def read(self, buffer: Any, nbytes: int, byte_offset: int = 0) -> np.ndarray:
         """Bytes of device memory as a new NumPy array. Waits."""
@@ -277,39 +197,65 @@ class Device:
 
     def read_into(self, array: np.ndarray, buffer: Any, byte_offset: int = 0) -> None:
         """Fill a C-contiguous array from device memory. Waits."""
-        if array.nbytes:
-            self._transfer("read", cl.enqueue_copy, array, buffer, src_offset=byte_offset)
+        if not array.nbytes:
+            return
+        if self.staged:
+            array.reshape(-1).view(np.uint8)[:] = self._bytes(buffer, byte_offset, array.nbytes)
+        else:
+            self._command("read", cl.enqueue_copy, array, buffer, src_offset=byte_offset)
 
     def write(self, buffer: Any, array: np.ndarray, byte_offset: int = 0, blocking: bool = True) -> None:
         """Copy an array into device memory. Without ``blocking`` the array must not change until ``synchronize``."""
         array = np.ascontiguousarray(array)
-        if array.nbytes:
-            event = self._transfer("write", cl.enqueue_copy, buffer, array, dst_offset=byte_offset, is_blocking=blocking)
-            if not blocking:
-                self.inflight.append(event)
+        if not array.nbytes:
+            return
+        if self.staged:
+            self._bytes(buffer, byte_offset, array.nbytes)[:] = array.reshape(-1).view(np.uint8)
+            return
+        event = self._command("write", cl.enqueue_copy, buffer, array, dst_offset=byte_offset, is_blocking=blocking)
+        if not blocking:
+            self.inflight.append(event)  # keeps the array alive
 
     def copy(self, dst: Any, src: Any, nbytes: int, dst_off: int = 0, src_off: int = 0) -> None:
         """Copy within the device. Returns at once."""
-        if nbytes:
-            self._transfer("copy", cl.enqueue_copy, dst, src, byte_count=nbytes, src_offset=src_off, dst_offset=dst_off)
+        if nbytes and self.staged:
+            self._bytes(dst, dst_off, nbytes)[:] = self._bytes(src, src_off, nbytes)
+        elif nbytes:
+            self._command("copy", cl.enqueue_copy, dst, src, byte_count=nbytes, src_offset=src_off, dst_offset=dst_off)
 
     def fill(self, buffer: Any, pattern: Any, nbytes: int, byte_offset: int = 0) -> None:
         """Repeat a NumPy scalar over device memory; the offset is a multiple of its size. Returns at once."""
-        if nbytes:
-            self._transfer("fill", cl.enqueue_fill_buffer, buffer, pattern, byte_offset, nbytes)
+        if nbytes and self.staged:
+            self._bytes(buffer, byte_offset, nbytes).view(pattern.dtype)[:] = pattern
+        elif nbytes:
+            self._command("fill", cl.enqueue_fill_buffer, buffer, pattern, byte_offset, nbytes)
 
-    def _transfer(self, what: str, command: Any, *args: Any, **keywords: Any) -> Any:
+    def push(self, mem: Any) -> None:
+        """Staged "cpu": bring the device's copy of a block up to date."""
+        cl.enqueue_copy(self.queue, mem, self.allocator.hosts[mem.int_ptr])
+
+    def pull(self, mem: Any) -> None:
+        """Staged "cpu": bring a kernel's result home."""
+        cl.enqueue_copy(self.queue, self.allocator.hosts[mem.int_ptr], mem)
+
+    def _bytes(self, mem: Any, offset: int, nbytes: int) -> np.ndarray:
+        return self.allocator.hosts[mem.int_ptr][offset:offset + nbytes]
+
+    def _command(self, what: str, command: Any, *args: Any, **keywords: Any) -> Any:
         queue = self.queue
+        if self._recorder is not None:
+            if what in ("read", "write"):
+                raise RuntimeError(f"host memory can't be {what} while a graph is captured on {self.spec}: do it before or after")
+            self._recorder.append((command, args, keywords))
+            return None
         try:
             return command(queue, *args, **keywords)
         except cl.Error as error:
             raise LaunchError(f"{self.spec} ({self.name}) could not {what} memory: {error}") from error
 
 
-def _works_in_host_memory(context: Any, queue: Any, kind: str) -> bool:
+def _works_in_host_memory(context: Any, queue: Any) -> bool:
     """Probe: does a command's result appear in the host memory under a buffer, and the host's writes in the buffer?"""
-    if kind != "CPU":
-        return False
     host, back = aligned_bytes(4096, 4096), np.zeros(4096, np.uint8)
     host[:] = 1
     buffer = cl.Buffer(context, cl.mem_flags.READ_WRITE | cl.mem_flags.USE_HOST_PTR, hostbuf=host)
@@ -323,55 +269,56 @@ def _works_in_host_memory(context: Any, queue: Any, kind: str) -> bool:
     return seen and bool((back == host).all())
 
 
+class _Machine:
+    """What was found on this machine, once."""
+
+    listed: list[Device] | None = None
+    host: Device | None = None
+
+
 LOCK = threading.RLock()
-_found: list[Device] | None = None
-_host: Device | None = None
 _retired: list = []  # a forked child keeps the parent's handles and never releases them
 
 
 def devices() -> list[Device]:
     """Every OpenCL device, best first: "cuda:0", "cuda:1", ... Found once, selected by CLTORCH_DEVICES."""
-    global _found
-    if _found is None:
+    if _Machine.listed is None:
         with LOCK:
-            if _found is None:
+            if _Machine.listed is None:
                 entries = platforms.select(platforms.usable())
-                _found = [Device("cuda", i, entry) for i, entry in enumerate(entries)]
-    return _found
+                _Machine.listed = [Device(device("cuda", i), entry) for i, entry in enumerate(entries)]
+    return _Machine.listed
 
 
 def host() -> Device:
     """The "cpu" device. It computes on the OpenCL CPU device; without one, on another device with copies; without any, not at all."""
-    global _host
-    if _host is None:
+    if _Machine.host is None:
         with LOCK:
-            if _host is None:
-                _host = _make_host()
-    return _host
+            if _Machine.host is None:
+                _Machine.host = _make_host(devices())
+    return _Machine.host
 
 
-def _make_host() -> Device:
-    listed = devices()
-    cpu_first = sorted(platforms.usable(), key=lambda entry: entry.kind != "CPU")
-    if not cpu_first:
-        return Device("cpu", 0, None)
-    entry = cpu_first[0]
+def _make_host(listed: list[Device]) -> Device:
+    entries = sorted(platforms.usable(), key=lambda entry: entry.kind != "CPU")
+    if not entries:
+        return Device(device("cpu"), None)
+    entry = entries[0]
     if entry.kind != "CPU":
-        warnings.warn(f"this machine has no OpenCL for its CPU: 'cpu' tensors are computed on {platforms.clean(entry.device.name)} "
-                      f"and copied there and back each time. {INSTALL} is quicker", stacklevel=4)
-    engine = next((d for d in listed if d.cl_device == entry.device), None)
-    return Device("cpu", 0, entry, engine or Device("cuda", len(listed), entry))
+        warnings.warn(f"this machine has no OpenCL for its CPU: operators on 'cpu' tensors run on {platforms.clean(entry.device.name)}, "
+                      'copied there and back each time. pip install "cltorch[pocl]" is quicker', stacklevel=4)
+    unlisted = Device(device("cuda", len(listed)), entry)
+    engine = next((d for d in listed if d.cl_device == entry.device), unlisted)
+    return Device(device("cpu"), entry, engine)
 
 
-def get(type: str, index: int | None = None) -> Device:
-    """The Device of a name. Raises NoOpenCLError or, for an index that is too large, RuntimeError."""
-    if type == "cpu":
-        return host()
+def get(type: str, index: int | None = None) -> Device:  # noqa: A002 - PyTorch's name
+    """The Device of a name. Raises NoOpenCLError where there is none, RuntimeError for an index that is too large."""
     kind = ALIASES.get(type)
-    if kind is None:
-        raise RuntimeError(f"Expected one of cpu, cuda, opencl device type at start of device string: {type}")
     if kind == "cpu":
         return host()
+    if kind is None:
+        raise unknown(type)
     listed = devices()
     if index is None:
         index = current_index()
@@ -383,10 +330,25 @@ def get(type: str, index: int | None = None) -> Device:
     raise RuntimeError(f"invalid device ordinal: cuda:{index} was asked for, but there {'is' if len(listed) == 1 else 'are'} only {names}")
 
 
+def resolve(spec: Any = None) -> Device:
+    """The "cuda" Device that an optional index, text or device means; None is the current one. ValueError for "cpu"."""
+    if spec is None:
+        return get("cuda")
+    named = device(spec)
+    if named.type != "cuda":
+        raise ValueError(f"Expected a cuda device, but got: {named}")
+    return get("cuda", named.index)
+
+
+def set_current_index(index: int) -> None:
+    """What "cuda" without a number means in this thread from now on."""
+    CHOSEN.current = get("cuda", index).index
+
+
 def _everyone() -> list[Device]:
-    known = list(_found or [])
-    if _host is not None:
-        known += [d for d in (_host.engine, _host) if d is not None and d not in known]
+    known = list(_Machine.listed or [])
+    if _Machine.host is not None:
+        known += [d for d in (_Machine.host.engine, _Machine.host) if d is not None and d not in known]
     return known
 
 
@@ -397,7 +359,7 @@ def _before_fork() -> None:
         try:
             dev.finish()
         except cl.Error as error:
-            log.warning("%s failed before a fork: %s", dev.spec, error)
+            debug(1, f"{dev.spec} failed before a fork: {error}")
 
 
 def _after_fork_in_child() -> None:
@@ -405,12 +367,9 @@ def _after_fork_in_child() -> None:
     for dev in _everyone():
         dev.lost = (f"{dev.spec} can't compute in a forked process: OpenCL does not survive a fork. Start the process with the "
                     "'spawn' or 'forkserver' method of multiprocessing, or use only cpu tensors and NumPy in it")
-        for name in ("queue", "queues", "context"):
-            try:
-                _retired.append(object.__getattribute__(dev, name))
-            except AttributeError:
-                continue
-            delattr(dev, name)
+        if dev.is_open:
+            _retired.append((dev.queue, dev.queues, dev.context, list(dev.inflight)))
+            del dev.queue, dev.queues, dev.context
     LOCK.release()
 
 

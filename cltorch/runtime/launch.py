@@ -14,9 +14,9 @@ import numpy as np
 import pyopencl as cl
 
 from ..errors import BuildError, LaunchError
+from .observe import memory_of
 
 if TYPE_CHECKING:
-    from .device import Device
     from .program import Program
 
 SCALARS = {
@@ -24,6 +24,7 @@ SCALARS = {
     "long": np.int64, "ulong": np.uint64, "float": np.float32, "double": np.float64, "unsigned": np.uint32,
     "unsigned char": np.uint8, "unsigned short": np.uint16, "unsigned int": np.uint32, "unsigned long": np.uint64,
 }
+LOST = (cl.status_code.OUT_OF_RESOURCES, cl.status_code.OUT_OF_HOST_MEMORY, cl.status_code.INVALID_COMMAND_QUEUE)
 QUALIFIERS = {"const", "__const", "restrict", "__restrict", "volatile", "__private", "private"}
 
 
@@ -92,7 +93,7 @@ class Kernel:
     def choose(self) -> None:
         """Pick the path of ``__call__``: bare, first launch, or watched."""
         device = self.device
-        if device.recorder is not None or device.observers or (device.type == "cpu" and not device.shares_host):
+        if device.recorder is not None or device.observers or device.staged:
             self.launch = self._watched
         else:
             self.launch = self.cl_kernel if self.warm else self._first
@@ -117,24 +118,25 @@ class Kernel:
             handle.set_args(*args)
             device.recorder.append((handle, global_size, local_size, args))
             return
-        staged = device.type == "cpu" and not device.shares_host
-        if staged:
-            self._stage(args, device.push, all_of_them=True)
-        event = (self.cl_kernel if self.warm else self._first)(queue, global_size, local_size, *args)
-        if staged:
-            self._stage(args, device.pull, all_of_them=False)
         for observer in device.observers:
-            observer(self, event, global_size, local_size, args)
-
-    def _stage(self, args: tuple, move: Any, all_of_them: bool) -> None:
-        for argument, value in zip(self.arguments, args):
-            if argument.scalar is None and not argument.local and (all_of_them or argument.written):
-                move(value)
+            observer.before(self, global_size, local_size, args)
+        if device.staged:
+            for arg in memory_of(args):
+                device.push(arg)
+        event = (self.cl_kernel if self.warm else self._first)(queue, global_size, local_size, *args)
+        if device.staged:
+            written = (arg for argument, arg in zip(self.arguments, args, strict=True) if argument.written)
+            for arg in memory_of(tuple(written)):
+                device.pull(arg)
+        for observer in device.observers:
+            observer.after(self, event, global_size, local_size, args)
 
     def _failure(self, error: Any, global_size: tuple, local_size: tuple | None) -> LaunchError:
         device = self.device
-        what = " ".join(f"{argument.name}:{'memory' if argument.scalar is None else argument.scalar.__name__}" for argument in self.arguments)
+        what = " ".join(f"{a.name}:{'memory' if a.scalar is None else a.scalar.__name__}" for a in self.arguments)
+        lost = (" The device ran out of resources or was reset by its watchdog; it may refuse work until the process starts again."
+                if error.code in LOST else "")
         return LaunchError(
-            f"{device.spec} ({device.name}) refused kernel {self.name} of {self.program.label}: {error}. Global size {global_size}, "
+            f"{device.spec} ({device.name}) refused kernel {self.name} of {self.program.label}: {error}.{lost} Global size {global_size}, "
             f"local size {local_size}, arguments {what}. The kernel allows {self.max_work_group_size} work-items a group. "
             "CLTORCH_SYNC=1 finds the launch that failed, CLTORCH_DUMP=folder writes a script that repeats it")

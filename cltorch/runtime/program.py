@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import re
 import sys
@@ -21,13 +20,14 @@ import pyopencl as cl
 from .. import config
 from ..errors import BuildError
 from .launch import Kernel
+from .observe import debug, dump_source
 
 if TYPE_CHECKING:
     from .device import Device
 
-log = logging.getLogger("cltorch")
 BUILD_LOCK = threading.RLock()  # some drivers crash when two threads build in one context
 OPTIONS = ("-cl-std=CL1.2",)
+NO_CACHE: Any = False             # pyopencl keeps a cache of its own, without the code that is generated at a launch
 MAGIC = b"cltorch-binary-1\n"
 FORMAT = "1"                    # part of the key: a change of what is stored makes new files
 
@@ -77,9 +77,15 @@ def build(device: Device, source: str, name: str = "", options: tuple[str, ...] 
         with BUILD_LOCK:
             found = device.programs.get((source, options))
             if found is None:
-                built = _built(device, source, name or "unnamed", options)
-                found = device.programs[source, options] = Program(device, source, name or "unnamed", options, built)
+                found = device.programs[source, options] = _program(device, source, name or "unnamed", options)
     return found
+
+
+def _program(device: Device, source: str, name: str, options: tuple[str, ...]) -> Program:
+    if config.get("DUMP"):
+        dump_source(name, source)
+    debug(4, f"source of {name}:\n{source}")
+    return Program(device, source, name, options, _built(device, source, name, options))
 
 
 def _built(device: Device, source: str, name: str, options: tuple[str, ...]) -> Built:
@@ -101,35 +107,35 @@ def cache_key(device: Device, source: str, options: tuple[str, ...]) -> str:
 
 
 def _compile(device: Device, source: str, name: str, options: tuple[str, ...]) -> Any:
-    log.debug("compiling %s for %s", name, device.spec)
+    debug(1, f"compiling {name} for {device.spec}")
     try:
-        return cl.Program(device.context, source).build(list(options), devices=[device.cl_device], cache_dir=False)
+        return cl.Program(device.context, source).build(list(options), devices=[device.cl_device], cache_dir=NO_CACHE)
     except cl.Error as error:
         raise BuildError(describe_failure(device, source, name, options, str(error))) from None
 
 
 def describe_failure(device: Device, source: str, name: str, options: tuple[str, ...], text: str) -> str:
-    """The compiler's words, the line of the template that it means, and how to look closer."""
-    complaint = re.sub(r"\(options: .*", "", text, flags=re.DOTALL) if "Build on" not in text else text
-    lines = [f"{device.spec} ({device.name}, driver {device.driver_version}) could not build {name} with {' '.join(options)}", complaint.strip()]
+    """The compiler's words, the lines of the template that they mean, and how to look closer."""
+    complaint = text[text.index("Build on"):] if "Build on" in text else text
+    complaint = re.sub(r"^Build on .*>:\s*|\(options: .*\)\s*$", "", complaint, flags=re.MULTILINE).strip()
+    lines = [f"{device.spec} ({device.name}, driver {device.driver_version}) could not build {name} with {' '.join(options)}:", complaint]
     lines += [f"    {place}: {content}" for place, content in _quoted_lines(source, text)]
-    lines.append(f"Reproduce: CLTORCH_DUMP=folder keeps the source of {name}; CLTORCH_DEBUG=4 prints it")
+    lines.append(f"To look closer: CLTORCH_DUMP=folder keeps the source of {name}, CLTORCH_DEBUG=4 prints it")
     return "\n".join(lines)
 
 
 def _quoted_lines(source: str, text: str) -> list[tuple[str, str]]:
     """The source lines that the compiler's ``file:line:`` marks mean, through the #line directives."""
-    wanted = dict.fromkeys(re.findall(r"([^\s:\"<>]+):(\d+):\d*:? *(?:fatal )?error", text))
-    numbered, file, number = {}, "<source>", 0
+    numbered, file, number = {}, "", 0
     for line in source.split("\n"):
         number += 1
         directive = re.match(r'\s*#\s*line\s+(\d+)(?:\s+"([^"]*)")?', line)
         if directive:
-            number, file = int(directive[1]) - 1, directive[2] or file
+            number, file = int(directive[1]) - 1, os.path.basename(directive[2] or file)
         else:
-            numbered[os.path.basename(file), number] = numbered["", number] = line
-    found = [(place, int(n), numbered.get((os.path.basename(place), int(n)), numbered.get(("", int(n))))) for place, n in wanted]
-    return [(f"{place}:{n}", content.strip()) for place, n, content in found if content is not None][:5]
+            numbered[file, number] = line.strip()
+    marks = dict.fromkeys((os.path.basename(place), int(n)) for place, n in re.findall(r'([^\s:"<>]+):(\d+):', text))
+    return [(f"{place}:{n}", numbered[place, n]) for place, n in marks if (place, n) in numbered][:5]
 
 
 def default_folder() -> Path:
@@ -163,12 +169,12 @@ class Store:
         path = self.path(key)
         try:
             header, binary = unpack(path.read_bytes())
-            program = cl.Program(device.context, [device.cl_device], [binary]).build(cache_dir=False)
+            program = cl.Program(device.context, [device.cl_device], [binary]).build(cache_dir=NO_CACHE)
             os.utime(path)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, cl.Error) as error:
-            log.debug("the cached binary %s can't be used and is built again: %s", path, error)
+            debug(1, f"the cached binary {path} can't be used and is built again: {error}")
             return None
         return Built(program, key, set(header["launched"]))
 
@@ -184,7 +190,7 @@ class Store:
         except (OSError, cl.Error) as error:
             if not self.complained:
                 self.complained = True
-                log.debug("compiled kernels can't be kept in %s: %s", path.parent, error)
+                debug(1, f"compiled kernels can't be kept in {path.parent}: {error}")
 
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
