@@ -350,6 +350,10 @@ def iterate(self: Tensor) -> Any:
     return iter([self[i] for i in range(self.shape[0])])  # type: ignore[index]
 
 
+def contains(self: Tensor, element: Any) -> bool:
+    return bool((self == element).any())  # type: ignore[attr-defined]
+
+
 def _format(self: Tensor, spec: str) -> str:
     return self.item().__format__(spec) if not self.shape and spec else repr(self)
 
@@ -396,7 +400,7 @@ def _attach() -> None:
         setattr(Tensor, name, _cast(d, name))
     methods: dict[str, Any] = dict(
         to=to, clone=clone, contiguous=contiguous, copy_=copy_, fill_=fill_, zero_=zero_, cpu=cpu, cuda=cuda, type=type_, as_subclass=as_subclass,
-        __reduce_ex__=reduce_ex, __deepcopy__=deepcopy, __dlpack__=dlpack, __iter__=iterate, __repr__=tensor_repr, __str__=tensor_repr,
+        __reduce_ex__=reduce_ex, __deepcopy__=deepcopy, __dlpack__=dlpack, __iter__=iterate, __contains__=contains, __repr__=tensor_repr, __str__=tensor_repr,
         __format__=_format, type_as=lambda self, other: to(self, other.dtype), pin_memory=lambda self: self, share_memory_=lambda self: self,
         is_pinned=lambda self: False, __dlpack_device__=lambda self: (1, 0),
     )

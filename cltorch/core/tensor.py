@@ -225,8 +225,8 @@ class Tensor:
         if not storage.shared:
             isolate(storage)
             block = storage.value.block
-            block.pin()
             storage.shared = True
+        block.pin()
         size = self.dtype.itemsize
         count = extent(self.shape, self._strides)
         raw = self._dev.host_view(block)[self.offset * size:(self.offset + count) * size].view(self.dtype.np)
@@ -302,8 +302,8 @@ def alias(t: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], offset: i
 
 
 def fresh(value: Value, d: dtype, shape: tuple[int, ...], dev: Device) -> Tensor:
-    """A contiguous tensor with a storage of its own over a value."""
-    return make(Storage(value, dev, value.numel * d.itemsize), d, shape, contiguous_strides(shape), 0, True)
+    """A contiguous tensor with a storage of its own over a value. Without OpenCL an operator on it runs, and so raises, at once."""
+    return make(Storage(value, dev, value.numel * d.itemsize, dev.cl_device is None), d, shape, contiguous_strides(shape), 0, True)
 
 
 def empty(shape: tuple[int, ...], d: dtype, dev: Device) -> Tensor:
