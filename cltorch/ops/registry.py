@@ -228,8 +228,8 @@ class KernelOp:
         self.rules = {n: (rule, tuple(inspect.signature(rule).parameters)) for n, rule in (gradient or {}).items()}
         for operand, (_, wanted) in self.rules.items():
             for n in wanted:
-                if n not in self.index and not n.startswith(("g", "out")):
-                    raise TypeError(f"{name}: the gradient of {operand} asks for {n!r}; there are {self.names}, g and out")
+                if n.removesuffix("_shape") not in self.index and not n.startswith(("g", "out")):
+                    raise TypeError(f"{name}: the gradient of {operand} asks for {n!r}; there are {self.names}, their shapes, g and out")
 
     def call(self, *values: Any) -> Any:
         self._check(values)
@@ -292,6 +292,8 @@ class KernelOp:
             if isinstance(value, (list, tuple)) and any(isinstance(t, Tensor) for t in value):
                 return [Saved(t) if isinstance(t, Tensor) else t for t in value]
             return _Plain(value) if isinstance(value, list) else value
+        if name.endswith("_shape"):  # an operand whose shape is enough isn't kept alive
+            return values[self.index[name.removesuffix("_shape")]].shape
         number = int(name[3:] or 0)
         return Saved(outputs[number], True, number)
 
