@@ -88,6 +88,11 @@ class CType:
         return _SCALAR_NP[self.kernel_scalar]
 
     @property
+    def precision(self) -> int:
+        """Bits of a float's significand, the hidden one included: how many random bits a uniform number can hold."""
+        return {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}[self.real.name]
+
+    @property
     def needs_fp64(self) -> bool:
         return self.s in ("f64", "c128")
 

@@ -15,7 +15,7 @@ Writing a library function. In kernels/common, one ``<%def name="tanh(t, wide)">
 says "not for this type", and calling it is an error. Also there: ``poly("z", [c0, c1, ...])`` in Horner's form with the type's literals,
 ``native`` (the OpenCL built-in is to be called: float types in grid, float64 in wide too, because PoCL doesn't inline built-ins) and
 ``builtin("sin")``, the function that does only that, and ``intrinsic("floor")``, the same through the processor's instruction. A def without ``t``, ``<%def name="philox(wide)">``, writes a function that has
-no suffix and is called by its bare name: ``philox(counter, key)``. Names are unique across the files.
+no suffix and is called by its bare name: ``philox(counter, key)``. A def complex_exp writes exp_c64 and exp_c128. Names are unique across the files.
 """
 from __future__ import annotations
 
@@ -91,6 +91,7 @@ def prelude(text: str, wide: bool) -> str:
 def library_has(name: str, t: dtypes.dtype | CType | str) -> bool:
     """Whether the function library defines ``name`` for this type in both strategies."""
     suffix = ctype(t).s
+    name = _definition(name, suffix)
     return name in _library() and all(_function((name, suffix), wide).text for wide in (True, False))
 
 
@@ -240,13 +241,19 @@ def _library() -> dict[str, _Entry]:
     return library
 
 
+def _definition(name: str, suffix: str) -> str:
+    """The def that writes ``name_suffix``: complex_exp for exp_c64, where there is one."""
+    return f"complex_{name}" if suffix[0] == "c" and f"complex_{name}" in _library() else name
+
+
 def _calls(text: str) -> Iterator[tuple[str, str]]:
     """(name, suffix) of each library function that C text calls; the suffix is "" for functions without one."""
     library = _library()
     for word in dict.fromkeys(_CALL.findall(_COMMENT.sub(" ", text))):
         typed = _TYPED.fullmatch(word)
-        if typed and typed[1] in library and library[typed[1]].typed:
-            yield typed[1], typed[2]
+        name = _definition(typed[1], typed[2]) if typed else ""
+        if typed and name in library and library[name].typed:
+            yield name, typed[2]
         elif word in library and not library[word].typed:
             yield word, ""
 

@@ -1,0 +1,283 @@
+<%doc>
+Special functions: erf erfc erfcx erfinv lgamma digamma trigamma polygamma zeta i0 i0e i1 i1e ndtr log_ndtr entr xlogy xlog1py. erf, erfc,
+erfcx and erfinv are plain C without branches in float32 and strategy wide; the gamma and Bessel functions loop, in every strategy, because
+OpenCL has no built-in of them. Errors in ulp, measured by tests/test_math_accuracy.py.
+</%doc>
+<%!
+# (1 + 2 a) e^(a^2) erfc(a) over t = (a - 2) / (a + 2), which maps a >= 0 to [-1, 1]; near-minimax
+ERFCX = {
+    "f32": (1.2769784, -0.092763826, -0.1660301, 0.16405061, -0.054222528, -0.008024949, 0.008731906, 0.0012303087, -0.0014754966,
+            -0.00037024202, 0.00023019857, 6.769019e-05, -2.2776589e-05),
+    "f64": (1.2769783815525286, -0.09276382658574601, -0.16603039761528887, 0.16405128003344435, -0.0542200009920715,
+            -0.00803401508255676, 0.008722653876615234, 0.0012713389694302367, -0.001456813958951259, -0.0004543408810073677,
+            0.00020636730260351942, 0.00015103960521668284, -1.5102949324657337e-06, -3.6425686289814425e-05, -1.3491277055214134e-05,
+            3.7192614944510755e-06, 5.219235619425839e-06, 1.482500436989269e-06, -6.846546415779968e-07, -7.969725689317889e-07,
+            -2.81426167004558e-07, 9.073828716630504e-08, 1.837872065324162e-07, 6.839438170994347e-08, -4.7360279984106636e-08,
+            -3.9159523146678576e-08, 5.479914992298808e-09, 9.346651347860507e-09, -1.0734424661640611e-10, -9.338946143347172e-10)}
+PI, SQRT_HALF = 3.141592653589793, 0.7071067811865476
+%>
+
+## 1 ulp. Odd polynomial up to 1; then 1 - e^p(|x|).
+<%def name="erf(t, wide)">
+% if native:
+${builtin("erf")}
+% elif t.s == "f32":
+static inline float erf_f32(float x) {
+  const float a = abs_f32(x), c = a > 4.0f ? 4.0f : a, z = x * x;
+  const float near = x + x * ${poly("z", [0.12837917, -0.3761263, 0.11283618, -0.026855126, 0.005190734, -0.00080307614, 7.920368e-05])};
+  const float p = ${poly("c", [-0.00032056496, -1.1271716, -0.63801235, -0.10321797, 0.021889457, -0.0029600458, 0.0001875951])};
+  int n;
+  float f;
+  const float tail = exp_split_f32(p, &n, &f), rest = (1.0f + (f + tail)) * as_float((uint)(n + 127) << 23);
+  return a < 1.0f ? near : copysign_f32(1.0f - rest, x);
+}
+% endif
+</%def>
+
+## e^(a^2) erfc(a) for a >= 0.
+<%def name="erfcx_right(t, wide)">
+% if t.is_float:
+static inline ${t.c} erfcx_right_${t.s}(${t.c} a) {
+  const ${t.c} u = a < ${t.lit(1e30)} ? (a - 2) / (a + 2) : ${t.one};
+  return ${t.lit(0.5)} * ${poly("u", ERFCX[t.s])} / (${t.lit(0.5)} + a);
+}
+% endif
+</%def>
+
+## 3 ulp down to the smallest subnormal: e^(-a^2) with the rounding error of the square put back.
+<%def name="erfc(t, wide)">
+% if native:
+${builtin("erfc")}
+% elif t.s == "f32":
+static inline float erfc_f32(float x) {
+  const float a = abs_f32(x) > 10.19f ? 10.19f : abs_f32(x), head = head_f32(a);
+  const float square = head * head, rest = (a - head) * (a + head), s = square + rest, lost = rest - (s - square);
+  int n;
+  float f;
+  const float tail = exp_split_f32(-s, &n, &f);
+  const float power = 1.0f + (f + (tail - lost * (1.0f + (f + tail))));
+  const float y = scale_f32(power * erfcx_right_f32(a), n);
+  return x != x ? x : x < 0.0f ? 2.0f - y : y;
+}
+% endif
+</%def>
+
+## e^(x^2) erfc(x): overflows below -9.4 in float32.
+<%def name="erfcx(t, wide)">
+% if t.is_float:
+static inline ${t.c} erfcx_${t.s}(${t.c} x) {
+  const ${t.c} y = erfcx_right_${t.s}(abs_${t.s}(x));
+  return x < 0 ? 2 * exp_${t.s}(x * x) - y : y;
+}
+% endif
+</%def>
+
+## 3 ulp. Polynomials of w = -ln(1 - x^2), near 0, and of sqrt(w), near 1; float64 improves a rough
+## guess by Halley's steps on erf or erfc.
+<%def name="erfinv(t, wide)">
+% if t.s == "f32":
+static inline float erfinv_f32(float x) {
+  const float w = -log_f32((1.0f - x) * (1.0f + x)), u = w - 2.5f, v = sqrt_f32(w) - 3.0f;
+  const float near = ${poly("u", [1.5014094, 0.24664028, -0.0041776663, -0.0012527239, 0.00021857349, -4.9742125e-06, -3.5223543e-06, 4.6842177e-07, 2.806407e-08, -8.942634e-09])};
+  const float far = ${poly("v", [2.8329768, 1.0016752, 0.0094452, -0.007640942, 0.005686322, -0.0035832739, 0.0014880849, -7.8007695e-05, -0.00031234784, 0.00012672022])};
+  const float a = abs_f32(x);
+  return a == 1.0f ? x * INFINITY : a > 1.0f ? NAN : x * (w < 5.0f ? near : far);
+}
+% elif t.s == "f64":
+static inline double erfinv_f64(double x) {
+  const double a = fabs(x);
+  if (!(a < 1.0)) return a == 1.0 ? x * INFINITY : NAN;
+  const double w = -log((1.0 - a) * (1.0 + a));
+  double y = a < 0.9 ? a * (0.886 + 0.23 * a * a) : sqrt(w - 0.5 * log(w * ${t.lit(PI)}));
+  for (int step = 0; step < 6; step++) {
+    const double error = a < 0.5 ? erf(y) - a : (1.0 - a) - erfc(y);
+    const double newton = error * 0.886226925452758 * exp(y * y);
+    y -= newton / (1.0 + y * newton);
+  }
+  return copysign(y, x);
+}
+% endif
+</%def>
+
+## The driver's: 3 ulp away from the zeros between the poles of negative x.
+<%def name="lgamma(t, wide)">
+% if t.is_float:
+${builtin("lgamma")}
+% endif
+</%def>
+
+## Derivative of lgamma; NaN at negative integers; 8 ulp of the larger of its value and 1. Up to the series by psi(x) = psi(x + 1) - 1 / x.
+<%def name="digamma(t, wide)">
+% if t.is_float:
+static inline ${t.c} digamma_${t.s}(${t.c} x) {
+  if (x == 0) return copysign_${t.s}(INFINITY, -x);
+  ${t.c} y = 0;
+  if (x < 0) {
+    if (floor_${t.s}(x) == x) return NAN;
+    y = ${t.lit(-PI)} * cospi_${t.s}(x) / sinpi_${t.s}(x);
+    x = 1 - x;
+  }
+  for (int k = 0; k < 10 && x < ${4 if t.s == "f32" else 10}; k++) {
+    y -= 1 / x;
+    x += 1;
+  }
+  const ${t.c} z = 1 / (x * x);
+  const ${t.c} series = z * ${poly("z", [1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12])};
+  return y + (log_${t.s}(x) - ${t.lit(0.5)} / x - series);
+}
+% endif
+</%def>
+
+## Derivative of digamma; infinite at negative integers.
+<%def name="trigamma(t, wide)">
+% if t.is_float:
+static inline ${t.c} trigamma_${t.s}(${t.c} x) {
+  ${t.c} mirrored = 0, y = 0;
+  const int left = x < ${t.lit(0.5)};
+  if (left) {
+    const ${t.c} s = sinpi_${t.s}(x);
+    mirrored = ${t.lit(PI * PI)} / (s * s);
+    x = 1 - x;
+  }
+  for (int k = 0; k < 10 && x < 10; k++) {
+    y += 1 / (x * x);
+    x += 1;
+  }
+  const ${t.c} r = 1 / x, z = r * r;
+  y += r + z * ${t.lit(0.5)} + z * r * ${poly("z", [1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6])};
+  return left ? mirrored - y : y;
+}
+% endif
+</%def>
+
+## Hurwitz's zeta(s, q) = sum over k >= 0 of (q + k)^-s, by Euler and Maclaurin after at least nine terms.
+<%def name="zeta(t, wide)">
+% if t.is_float:
+static inline ${t.c} zeta_${t.s}(${t.c} s, ${t.c} q) {
+  if (s == 1) return INFINITY;
+  if (!(s > 1) || q != q) return NAN;
+  if (q == INFINITY) return 0;
+  if (q <= 0) {
+    if (q == floor_${t.s}(q)) return INFINITY;
+    if (s != floor_${t.s}(s)) return NAN;
+  }
+  ${t.c} sum = 0, term = 1;
+  for (int k = 0; k < 9 || q <= 9; k++) {
+    term = pow_${t.s}(q, -s);
+    sum += term;
+    q += 1;
+    if (q > 0 && term < ${t.lit(1e-17)} * abs_${t.s}(sum)) return sum;
+  }
+  term = pow_${t.s}(q, -s);
+  sum += term * q / (s - 1) + ${t.lit(0.5)} * term;
+  term *= s / q;
+% for j, factor in enumerate((1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000, 1 / 74724249600)):
+  sum += ${t.lit(factor)} * term;
+  term *= (s + ${2 * j + 1}) / q * ((s + ${2 * j + 2}) / q);
+% endfor
+  return sum;
+}
+% endif
+</%def>
+
+## n-th derivative of digamma.
+<%def name="polygamma(t, wide)">
+% if t.is_float:
+static inline ${t.c} polygamma_${t.s}(${t.c} n, ${t.c} x) {
+  if (n == 0) return digamma_${t.s}(x);
+  if (n == 1) return trigamma_${t.s}(x);
+  ${t.c} factorial = 1;
+  for (${t.c} k = 2; k <= n; k += 1) factorial *= k;
+  const ${t.c} y = factorial * zeta_${t.s}(n + 1, x);
+  return floor_${t.s}(n * ${t.lit(0.5)}) * 2 == n ? -y : y;
+}
+% endif
+</%def>
+
+## e^-|x| times the modified Bessel function of order 0, 12 ulp: the power series up to 20, the asymptotic one beyond.
+<%def name="i0e(t, wide)">
+% if t.is_float:
+static inline ${t.c} i0e_${t.s}(${t.c} x) {
+  const ${t.c} a = abs_${t.s}(x);
+  ${t.c} sum = 1, term = 1;
+  if (a < 20) {
+    const ${t.c} z = a * a * ${t.lit(0.25)};
+    for (${t.c} k = 1; k < 60 && term > sum * ${t.lit(1e-18)}; k += 1) sum += term *= z / (k * k);
+    return sum * exp_${t.s}(-a);
+  }
+  for (${t.c} k = 1; k < 25; k += 1) sum += term *= (2 * k - 1) * (2 * k - 1) / (8 * k * a);
+  return sum / (${t.lit(2.5066282746310002)} * sqrt_${t.s}(a));
+}
+% endif
+</%def>
+
+<%def name="i0(t, wide)">
+% if t.is_float:
+static inline ${t.c} i0_${t.s}(${t.c} x) {
+  const ${t.c} half_way = exp_${t.s}(${t.lit(0.5)} * abs_${t.s}(x));
+  return isinf_${t.s}(x) ? INFINITY : i0e_${t.s}(x) * half_way * half_way;
+}
+% endif
+</%def>
+
+## The same of order 1, an odd function.
+<%def name="i1e(t, wide)">
+% if t.is_float:
+static inline ${t.c} i1e_${t.s}(${t.c} x) {
+  const ${t.c} a = abs_${t.s}(x);
+  ${t.c} sum = 1, term = 1;
+  if (a < 20) {
+    const ${t.c} z = a * a * ${t.lit(0.25)};
+    for (${t.c} k = 1; k < 60 && term > sum * ${t.lit(1e-18)}; k += 1) sum += term *= z / (k * (k + 1));
+    return x * ${t.lit(0.5)} * sum * exp_${t.s}(-a);
+  }
+  for (${t.c} k = 1; k < 25; k += 1) sum += term *= ((2 * k - 1) * (2 * k - 1) - 4) / (8 * k * a);
+  return copysign_${t.s}(sum / (${t.lit(2.5066282746310002)} * sqrt_${t.s}(a)), x);
+}
+% endif
+</%def>
+
+<%def name="i1(t, wide)">
+% if t.is_float:
+static inline ${t.c} i1_${t.s}(${t.c} x) {
+  const ${t.c} half_way = exp_${t.s}(${t.lit(0.5)} * abs_${t.s}(x));
+  return isinf_${t.s}(x) ? x : i1e_${t.s}(x) * half_way * half_way;
+}
+% endif
+</%def>
+
+## The normal distribution's cumulative probability, and its logarithm without underflow.
+<%def name="ndtr(t, wide)">
+% if t.is_float:
+static inline ${t.c} ndtr_${t.s}(${t.c} x) { return ${t.lit(0.5)} * erfc_${t.s}(-x * ${t.lit(SQRT_HALF)}); }
+% endif
+</%def>
+
+<%def name="log_ndtr(t, wide)">
+% if t.is_float:
+static inline ${t.c} log_ndtr_${t.s}(${t.c} x) {
+  const ${t.c} u = x * ${t.lit(SQRT_HALF)};
+  return x < -1 ? log_${t.s}(erfcx_${t.s}(-u) * ${t.lit(0.5)}) - u * u : log1p_${t.s}(${t.lit(-0.5)} * erfc_${t.s}(u));
+}
+% endif
+</%def>
+
+## -x ln x; 0 at 0, -infinity below.
+<%def name="entr(t, wide)">
+% if t.is_float:
+static inline ${t.c} entr_${t.s}(${t.c} x) { return x == 0 ? ${t.zero} : x < 0 ? -INFINITY : -x * log_${t.s}(x); }
+% endif
+</%def>
+
+## x ln y and x ln(1 + y), 0 where x is 0 unless y is NaN.
+<%def name="xlogy(t, wide)">
+% if t.is_float:
+static inline ${t.c} xlogy_${t.s}(${t.c} x, ${t.c} y) { return y != y ? y : x == 0 ? ${t.zero} : x * log_${t.s}(y); }
+% endif
+</%def>
+
+<%def name="xlog1py(t, wide)">
+% if t.is_float:
+static inline ${t.c} xlog1py_${t.s}(${t.c} x, ${t.c} y) { return y != y ? y : x == 0 ? ${t.zero} : x * log1p_${t.s}(y); }
+% endif
+</%def>
