@@ -13,6 +13,7 @@ from .core.data import (
 )
 from .core.modes import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled
 from .core.pointwise import result_type
+from .core.printing import get_printoptions, printoptions, set_printoptions
 from .core.random import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from .dtype import (
     bfloat16,
