@@ -71,6 +71,7 @@ class Block:
         if self.bucket is not allocator.sink:
             allocator.allocated -= self.size
             allocator.reserved -= self.size
+            allocator.segments -= 1
             self.bucket, self.size = allocator.sink, 0
 
 
@@ -146,7 +147,7 @@ class Allocator:
     def __init__(self, device: Device) -> None:
         self.device = device
         self.allocated = self.peak = self.reserved = self.reserved_peak = 0
-        self.retries = self.failures = self.obtained = self.returned = 0
+        self.retries = self.failures = self.obtained = self.returned = self.segments = 0
         self.sink = Sink(self)
         self.shared_pools: list[Pool] = []
         self.pool = self.new_pool()
@@ -192,6 +193,7 @@ class Allocator:
                 self.failures += 1
                 raise self.out_of_memory(nbytes, error) from None
         self.obtained += 1
+        self.segments += 1
         self.reserved += size
         self.reserved_peak = max(self.reserved_peak, self.reserved)
         return cell
@@ -236,12 +238,17 @@ class Allocator:
                     self.let_go_idle(bucket.pop())
                     self.reserved -= size
                     self.returned += 1
+                    self.segments -= 1
 
     def let_go_idle(self, cell: Any) -> None:
         """A free block leaves the cache while no command runs."""
 
     def reset_peak(self) -> None:
         self.peak, self.reserved_peak = self.allocated, self.reserved
+
+    def reset_counts(self) -> None:
+        """Start the counts again; what is held now stays counted."""
+        self.retries = self.failures = self.obtained = self.returned = 0
 
     def statistics(self) -> dict[str, int]:
         """The counters under PyTorch's names (``memory_stats``)."""
@@ -251,7 +258,7 @@ class Allocator:
             "active_bytes.all.current": self.allocated, "active_bytes.all.peak": self.peak,
             "reserved_bytes.all.current": self.reserved, "reserved_bytes.all.peak": self.reserved_peak,
             "inactive_split_bytes.all.current": 0, "cached_bytes.all.current": free,
-            "segment.all.current": self.obtained - self.returned, "segment.all.allocated": self.obtained,
+            "segment.all.current": self.segments, "segment.all.allocated": self.obtained,
             "segment.all.freed": self.returned, "num_device_alloc": self.obtained, "num_device_free": self.returned,
             "num_alloc_retries": self.retries, "num_ooms": self.failures,
         }

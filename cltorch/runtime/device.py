@@ -25,11 +25,12 @@ class Device:
 
     ``context``, ``queue`` and ``allocator`` are opened when first read. ``queue`` is the current stream's in-order queue.
     ``shares_host``: kernels work in host memory (probed). ``staged``: a "cpu" whose kernels run on copies of host memory.
+    ``checks``: functions that run once, when the host next waits (they raise errors that kernels reported).
     ``recorder``, where not None, receives launches instead of the queue: (kernel handle, global size, local size, arguments) of a
     kernel, (command, arguments, keywords) of a copy or fill.
     """
 
-    __slots__ = ("__weakref__", "_recorder", "allocator", "cl_device", "compute_units", "context", "driver_version", "engine",
+    __slots__ = ("__weakref__", "_recorder", "allocator", "checks", "cl_device", "compute_units", "context", "driver_version", "engine",
                  "extensions", "global_mem_size", "has_fp64", "index", "inflight", "kernels", "kind", "lanes", "local_mem_size", "lost",
                  "max_alloc", "max_work_group_size", "name", "observers", "platform_name", "programs", "queue", "queues", "quirks",
                  "rng", "shares_host", "spec", "staged", "strategy", "stream", "type", "vendor", "version", "wide_groups")
@@ -45,6 +46,7 @@ class Device:
         self.kernels: list = []
         self.programs: dict = {}
         self.inflight: list = []
+        self.checks: list = []
         self.lanes: list = []
         self.rng: Any = {}
         self.observers = chosen_observers()
@@ -114,7 +116,7 @@ class Device:
         if self.lost:
             raise RuntimeError(self.lost)
         if self.cl_device is None:
-            raise NoOpenCLError(f"no OpenCL device was found, and a kernel has to run: {platforms.INSTALL_HINT}")
+            raise NoOpenCLError(f"a kernel has to run, but {platforms.nothing_found()}")
         if self.engine is not None:
             self.context, queue = self.engine.context, self.engine.queues[0]
         else:
@@ -181,6 +183,11 @@ class Device:
         except cl.Error as error:
             raise LaunchError(f"{self.spec} ({self.name}) failed while it was waited for: {error}. CLTORCH_SYNC=1 names the kernel") \
                 from error
+        self._check()
+
+    def _check(self) -> None:
+        while self.checks:
+            self.checks.pop()()
 
     def finish(self) -> None:
         """Wait, whoever asks; a device that was never opened has nothing to wait for."""
@@ -203,6 +210,7 @@ class Device:
             array.reshape(-1).view(np.uint8)[:] = self._bytes(buffer, byte_offset, array.nbytes)
         else:
             self._command("read", cl.enqueue_copy, array, buffer, src_offset=byte_offset)
+        self._check()
 
     def write(self, buffer: Any, array: np.ndarray, byte_offset: int = 0, blocking: bool = True) -> None:
         """Copy an array into device memory. Without ``blocking`` the array must not change until ``synchronize``."""
@@ -325,7 +333,7 @@ def get(type: str, index: int | None = None) -> Device:  # noqa: A002 - PyTorch'
     if 0 <= index < len(listed):
         return listed[index]
     if not listed:
-        raise NoOpenCLError(f"cuda:{index} was asked for, but no OpenCL device was found: {platforms.INSTALL_HINT}, or use 'cpu'")
+        raise NoOpenCLError(f"cuda:{index} was asked for, but {platforms.nothing_found()}")
     names = ", ".join(f"cuda:{d.index} ({d.name})" for d in listed)
     raise RuntimeError(f"invalid device ordinal: cuda:{index} was asked for, but there {'is' if len(listed) == 1 else 'are'} only {names}")
 

@@ -8,7 +8,7 @@ import pyopencl as cl
 
 from .. import config
 
-INSTALL_HINT = ('install a driver for your GPU, or an OpenCL for the CPU from PyPI: pip install "cltorch[pocl]"')
+INSTALL_HINT = 'install a driver for your GPU, or an OpenCL for the CPU from PyPI: pip install "cltorch[pocl]"'
 KINDS = ("discrete GPU", "integrated GPU", "accelerator", "CPU")
 GENERIC_DRIVERS = ("portable computing language", "rusticl", "clover")
 
@@ -131,6 +131,13 @@ def select(entries: list[Found], text: str | None = None) -> list[Found]:
     chosen = entries if not wanted else [entry for word in wanted for entry in _matches(entries, word)]
     rejected = [entry for word in dropped for entry in _matches(entries, word)]
     return [entry for entry in dict.fromkeys(chosen) if entry not in rejected]
+
+
+def nothing_found() -> str:
+    """Why there is no "cuda" device, and what to do."""
+    if config.get("DEVICES") and usable():
+        return f"CLTORCH_DEVICES={config.get('DEVICES')!r} selects none of this machine's devices; tools/list_devices.py shows them"
+    return f"no OpenCL device was found: {INSTALL_HINT}"
 
 
 def _matches(entries: list[Found], word: str) -> list[Found]:
