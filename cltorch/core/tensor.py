@@ -332,7 +332,8 @@ def isolate(storage: Storage) -> None:
 
 
 def _calibrate() -> int:
-    return sys.getrefcount(Storage(Value(None, None, None, 0), None, 0).value)  # type: ignore[arg-type]
+    storage = Storage(Value(None, None, None, 0), None, 0)  # type: ignore[arg-type]  # kept alive: its own reference counts
+    return sys.getrefcount(storage.value)
 
 
 _UNIQUE = _calibrate()

@@ -348,6 +348,12 @@ class SequentialLR(_Combined):
         first._initial_step()
         self._last_lr = first.get_last_lr()
 
+    def _initial_step(self) -> None:
+        """As one part of another sequence: begins anew, so the parts' counts of steps do too."""
+        for scheduler in self._schedulers:
+            scheduler._step_count = 0
+        super()._initial_step()
+
     def _undo(self, scheduler: LRScheduler) -> None:
         """Takes back the first step that every scheduler made when it was constructed."""
         inside = getattr(scheduler, "_schedulers", None)
