@@ -4,6 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import cuda as _cuda
+from .cuda import current_device as current_device_index
 from .cuda import (
     current_stream,
     device_count,
@@ -19,7 +20,6 @@ from .cuda import (
     set_stream,
     synchronize,
 )
-from .cuda import current_device as current_device_index
 from .cuda import device as device_index
 from .cuda import mem_get_info as get_memory_info
 from .cuda import set_device as set_device_index

@@ -29,7 +29,7 @@ TOUCH_AND_WAIT = 1 << 26     # allocations from this size on are waited for: dri
 
 
 def round_size(nbytes: int) -> int:
-    """The size class: multiples of 512 bytes, from 16 KiB on 32 steps to each power of two (3% waste at most)."""
+    """The size class: multiples of 512 bytes, from 16 KiB on 16 steps to each power of two (6% waste at most)."""
     shift = max(9, (nbytes - 1).bit_length() - 5)
     return ((nbytes - 1 >> shift) + 1) << shift
 
