@@ -211,7 +211,7 @@ class Tensor:
         """The data as a NumPy array that shares memory with a "cpu" tensor. Raises TypeError for other devices and for bfloat16, RuntimeError
         where a gradient is required; ``force=True`` detaches and copies to the host first."""
         if force:
-            return np.ascontiguousarray(decode_bits(self._host(), self.dtype))
+            return np.asarray(decode_bits(self._host(), self.dtype), order="C")
         if self._rg and modes.grad:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         if self.is_cuda:
