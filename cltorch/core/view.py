@@ -38,18 +38,21 @@ def view_of(t: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], offset:
     return out
 
 
-def _in_geometry(g: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], size: int) -> Tensor:
-    """g's elements laid out in fresh flat memory of ``size`` elements as ``shape`` with ``strides``."""
-    flat = empty((max(size, 1),), g.dtype, g._dev)
-    assign(alias(flat, shape, strides, 0), g)
-    return flat
+def _in_geometry(g: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], offset: int, view_shape: tuple[int, ...],
+                 view_strides: tuple[int, ...], view_offset: int) -> tuple[Tensor, int, int]:
+    """g's elements laid out in fresh flat memory as the first geometry, zeros between; where that and the view start in it."""
+    start = min(offset, view_offset)
+    size = max(offset - start + extent(shape, strides), view_offset - start + extent(view_shape, view_strides), 1)
+    covered = Size(shape).numel() == size
+    flat = empty((size,), g.dtype, g._dev) if covered else pointwise.constant((size,), 0, g.dtype, g._dev)
+    assign(alias(flat, shape, strides, offset - start), g)
+    return flat, offset - start, view_offset - start
 
 
 def _gather(g: Tensor, shape: tuple, strides: tuple, offset: int, view_shape: tuple, view_strides: tuple, view_offset: int) -> Tensor:
-    reach = max(extent(shape, strides), view_offset - offset + extent(view_shape, view_strides))
-    flat = _in_geometry(g, shape, strides, reach)
+    flat, _, place = _in_geometry(g, shape, strides, offset, view_shape, view_strides, view_offset)
     out = empty(view_shape, g.dtype, g._dev)
-    assign(out, alias(flat, view_shape, view_strides, view_offset - offset))
+    assign(out, alias(flat, view_shape, view_strides, place))
     return out
 
 
@@ -68,12 +71,11 @@ def slice_scatter_strided(g: Tensor, source: Tensor | None, shape: tuple, stride
                           view_strides: tuple, view_offset: int) -> Tensor:
     """``g`` with the elements that the view shows replaced by ``source`` (None: by zeros)."""
     geometry = (shape, strides, offset, view_shape, view_strides, view_offset)
-    reach = max(extent(shape, strides), view_offset - offset + extent(view_shape, view_strides))
-    flat = _in_geometry(g, shape, strides, reach)
-    part = alias(flat, view_shape, view_strides, view_offset - offset)
+    flat, home, place = _in_geometry(g, *geometry)
+    part = alias(flat, view_shape, view_strides, place)
     assign(part, pointwise.constant(view_shape, 0, g.dtype, g._dev) if source is None else source)
     out = empty(shape, g.dtype, g._dev)
-    assign(out, alias(flat, shape, strides, 0))
+    assign(out, alias(flat, shape, strides, home))
     if modes.grad and (g._rg or (source is not None and source._rg)):
         edges, targets, likes = [], [], []
         for t, rule in ((g, lambda gg: slice_scatter_strided(gg, None, *geometry)), (source, lambda gg: gather_strided(gg, *geometry))):

@@ -1,6 +1,6 @@
 <%doc>
 out[i] = base(i) + sum over k of index_k(i) * step<k>: the element offset that a position of an indexed result reads or writes.
-Negative indices count from the end. An index out of bounds is taken as 0 (so that no kernel that follows reads outside) and
+With wrap, negative indices count from the end. An index out of bounds is taken as 0 (so that no kernel that follows reads outside) and
 reported: the first one to find flags[0] == 0 writes (1, dim, size, low and high half of the index).
 Called by ops/indexing.py and ops/scatter.py.
 
@@ -8,7 +8,7 @@ index    type of the index tensors      count   how many of them      rank   dim
 b<axis>  stride of base                 t<k>_<axis>  stride of index tensor k      limit<k>, dim<k>  size and number of its dimension
 </%doc>
 __kernel ${"__attribute__((reqd_work_group_size(1, 1, 1)))" if wide else ""}
-void address(__global int *restrict out, volatile __global int *flags, const uint n
+void address(__global int *restrict out, volatile __global int *flags, const uint n, const int wrap
 % for axis in range(rank):
   , const uint d${axis}, const uint b${axis}
 % endfor
@@ -41,7 +41,7 @@ void address(__global int *restrict out, volatile __global int *flags, const uin
 % for k in range(count):
       {
         long v = (long)p${k}[i${k}${at(k)}];
-        v += v < 0 ? (long)limit${k} : 0;
+        v += v < 0 && wrap ? (long)limit${k} : 0;
         const int inside = v >= 0 && v < (long)limit${k};
         ${bad} |= !inside;
         a += (inside ? (uint)v : 0) * step${k};
@@ -52,7 +52,7 @@ void address(__global int *restrict out, volatile __global int *flags, const uin
 % for k in range(count):
       {
         const long v = (long)p${k}[i${k}${at(k)}];
-        if ((v < -(long)limit${k} || v >= (long)limit${k}) && atomic_cmpxchg(flags, 0, 1) == 0) {
+        if ((v < (wrap ? -(long)limit${k} : 0) || v >= (long)limit${k}) && atomic_cmpxchg(flags, 0, 1) == 0) {
           flags[1] = dim${k};
           flags[2] = (int)limit${k};
           flags[3] = (int)(uint)((ulong)v & 0xffffffffUL);
