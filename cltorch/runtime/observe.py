@@ -163,7 +163,7 @@ queue.finish()
 print(f"{entry} ran in {{(time.perf_counter() - start) * 1e6:.0f}} us on {{device.name}}, code generation included")
 for i, arg in enumerate(args):
     if isinstance(arg, cl.Buffer):
-        out = np.empty(min(arg.size, 32), np.uint8)
+        out = np.empty(min(arg.size, 16) // 4, np.float32)
         cl.enqueue_copy(queue, out, arg)
-        print(f"argument {{i}}: {{arg.size}} bytes, the first as float32 {{out[:len(out) // 4 * 4].view(np.float32)}}")
+        print(f"argument {{i}}: {{arg.size}} bytes, the first as float32 {{out.tolist()}}")
 '''

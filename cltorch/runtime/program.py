@@ -169,14 +169,15 @@ class Store:
         path = self.path(key)
         try:
             header, binary = unpack(path.read_bytes())
+            launched = set(header["launched"])
             program = cl.Program(device.context, [device.cl_device], [binary]).build(cache_dir=NO_CACHE)
             os.utime(path)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, cl.Error) as error:
+        except (OSError, ValueError, KeyError, TypeError, cl.Error) as error:
             debug(1, f"the cached binary {path} can't be used and is built again: {error}")
             return None
-        return Built(program, key, set(header["launched"]))
+        return Built(program, key, launched)
 
     def save(self, built: Built) -> None:
         """Keep the binary. A full or read-only disk costs one debug note."""

@@ -1,0 +1,177 @@
+"""Launches: typed arguments, threads, errors, capture, and the observers behind CLTORCH_SYNC, CLTORCH_DEBUG and CLTORCH_DUMP."""
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pyopencl as cl
+import pytest
+
+from cltorch.errors import LaunchError
+from cltorch.runtime import observe
+from cltorch.runtime.device import Device, get
+from cltorch.runtime.launch import Kernel, signature
+from cltorch.runtime.program import build
+from test_runtime import run_python
+
+TYPES = ("char", "uchar", "short", "ushort", "int", "uint", "long", "ulong", "float")
+ALL_TYPES = ("__kernel void every(__global double_or_float *out, " + ", ".join(f"{t} {t}_" for t in TYPES) + ", __local float *scratch) {"
+             + " ".join(f"out[{i}] = {t}_;" for i, t in enumerate(TYPES)) + " }")
+ADD = "__kernel void add(__global const float *x, __global float *y, int n, float a) { int i = get_global_id(0); if (i < n) y[i] = x[i] + a; }"
+
+
+@pytest.fixture
+def dev() -> Device:
+    return get("cuda")
+
+
+@pytest.fixture
+def add(dev: Device) -> Kernel:
+    return build(dev, ADD, "test/add").kernel("add")
+
+
+@pytest.mark.parametrize("text,kinds", [
+    ("__kernel void f(__global const float *x, const int n, unsigned int m, __local float *s, __constant int *t, ulong offset)",
+     [None, np.int32, np.uint32, None, None, np.uint64]),
+    ("kernel void f ( global float * restrict x , /* a, b */ float s // no, not this\n, unsigned char c)", [None, np.float32, np.uint8]),
+    ("__kernel __attribute__((reqd_work_group_size(64, 1, 1)))\nvoid f(__global uchar *a,\n#line 3\n volatile __global int* b, double d)",
+     [None, None, np.float64]),
+    ("__kernel void other(int a) {}\n__kernel void f(void)", []),
+    ("__kernel void f()", []),
+])
+def test_signatures(text: str, kinds: list) -> None:
+    assert [a.scalar for a in signature(text + " { }", "f")] == kinds
+
+
+def test_const_memory_is_not_written() -> None:
+    arguments = signature("__kernel void f(__global const float *x, const __global int *y, __global float * const z, __constant int *c) {}", "f")
+    assert [a.written for a in arguments] == [False, False, True, False] and [a.name for a in arguments] == ["x", "y", "z", "c"]
+
+
+def test_every_scalar_type(dev: Device) -> None:
+    text = ALL_TYPES.replace("double_or_float", "double" if dev.has_fp64 else "float")
+    values = [-5, 250, -300, 65000, -70000, 4_000_000_000, -5_000_000_000, 10_000_000_000, 0.5]
+    out = dev.allocator.allocate(8 * len(values))
+    build(dev, text, "every").kernel("every")((1,), (1,), out.mem, *values, cl.LocalMemory(64))
+    kind = np.float64 if dev.has_fp64 else np.float32
+    np.testing.assert_allclose(dev.read(out.mem, np.dtype(kind).itemsize * len(values)).view(kind), values, rtol=1e-6)
+
+
+def test_wrong_arguments(dev: Device, add: Kernel) -> None:
+    block = dev.allocator.allocate(64)
+    with pytest.raises(TypeError):
+        add((1,), (1,), block.mem, block.mem, 1)
+    with pytest.raises((TypeError, ValueError, RuntimeError, OverflowError)):
+        add((1,), (1,), block.mem, block.mem, "one", 1.0)
+
+
+def test_a_refused_launch_says_what_and_how(dev: Device, add: Kernel) -> None:
+    block = dev.allocator.allocate(64)
+    with pytest.raises(LaunchError) as caught:
+        add((64,), (1 << 20,), block.mem, block.mem, 1, 1.0)
+    for part in ("cuda:0", dev.name, "kernel add of test/add", "INVALID_WORK_GROUP_SIZE", "(64,)", "n:int32", "CLTORCH_SYNC=1"):
+        assert part in str(caught.value)
+    add((1,), (1,), block.mem, block.mem, 0, 1.0)
+    add((1,), None, block.mem, block.mem, 0, 1.0)
+    assert 0 < add.max_work_group_size <= dev.max_work_group_size
+
+
+def test_threads_do_not_mix_arguments(dev: Device, add: Kernel) -> None:
+    x = dev.allocator.allocate(4)
+    dev.fill(x.mem, np.float32(0), 4)
+    outs = [[dev.allocator.allocate(4) for _ in range(200)] for _ in range(4)]
+
+    def work(k: int) -> None:
+        for i, out in enumerate(outs[k]):
+            add((1,), (1,), x.mem, out.mem, 1, float(1000 * k + i))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    got = [[dev.read(out.mem, 4).view(np.float32)[0] for out in row] for row in outs]
+    assert got == [[1000 * k + i for i in range(200)] for k in range(4)]
+
+
+def test_recording_instead_of_launching(dev: Device, add: Kernel) -> None:
+    x, y = dev.allocator.allocate(4), dev.allocator.allocate(4)
+    dev.fill(x.mem, np.float32(1), 4)
+    dev.fill(y.mem, np.float32(0), 4)
+    dev.recorder = recorded = []
+    try:
+        add((1,), (1,), x.mem, y.mem, 1, 1.0)
+        dev.copy(x.mem, y.mem, 4)
+        add((1,), (1,), x.mem, y.mem, 1, 10.0)
+        with pytest.raises(RuntimeError, match="while a graph is captured"):
+            dev.read(y.mem, 4)
+        with pytest.raises(RuntimeError, match="while a graph is captured"):
+            dev.synchronize()
+    finally:
+        dev.recorder = None
+    assert dev.read(y.mem, 4).view(np.float32)[0] == 0 and len(recorded) == 3
+    for entry in recorded:
+        if isinstance(entry[0], cl.Kernel):
+            cl.enqueue_nd_range_kernel(dev.queue, *entry[:3])
+        else:
+            entry[0](dev.queue, *entry[1], **entry[2])
+    assert dev.read(y.mem, 4).view(np.float32)[0] == 12
+    add((1,), (1,), x.mem, y.mem, 1, 100.0)
+    assert dev.read(y.mem, 4).view(np.float32)[0] == 102
+
+
+class Log(observe.Observer):
+    def __init__(self) -> None:
+        self.seen: list[tuple] = []
+
+    def before(self, kernel: Kernel, *launch: object) -> None:
+        self.seen.append(("before", kernel.name, *launch))
+
+    def after(self, kernel: Kernel, event: object, *launch: object) -> None:
+        self.seen.append(("after", kernel.name, *launch))
+
+
+def test_observers_see_launches_and_leave_no_trace(dev: Device, add: Kernel) -> None:
+    log, block = Log(), dev.allocator.allocate(64)
+    add((1,), (1,), block.mem, block.mem, 1, 1.0)
+    bare = add.launch
+    dev.watch(log)
+    add((2,), (1,), block.mem, block.mem, 1, 1.0)
+    dev.unwatch(log)
+    add((3,), (1,), block.mem, block.mem, 1, 1.0)
+    launch = ("add", (2,), (1,), (block.mem, block.mem, 1, 1.0))
+    assert log.seen == [("before", *launch), ("after", *launch)] and (add.launch == bare or dev.observers)
+
+
+def test_debug_and_sync_print_each_launch() -> None:
+    code = f"""
+from cltorch.runtime.device import get
+from cltorch.runtime.program import build
+dev = get("cuda")
+block = dev.allocator.allocate(1 << 20)
+build(dev, {ADD!r}, "test/add").kernel("add")((4,), (1,), block.mem, block.mem, 4, 1.0)
+print(len(dev.observers))
+"""
+    done = run_python(code, CLTORCH_DEBUG="2", CLTORCH_SYNC="1")
+    assert done.stdout == "2\n", done.stderr
+    assert "cuda:0 is " in done.stderr and "cuda:0 test/add:add (4,)/(1,)" in done.stderr and " us " in done.stderr and "GB/s" in done.stderr
+
+
+def test_a_dumped_launch_repeats_itself(tmp_path: Path) -> None:
+    code = f"""
+import numpy as np
+from cltorch.runtime.device import get
+from cltorch.runtime.program import build
+dev = get("cuda")
+x, y = dev.allocator.allocate(16), dev.allocator.allocate(16)
+dev.write(x.mem, np.arange(4, dtype=np.float32))
+build(dev, {ADD!r}, "test/add").kernel("add")((4,), (1,), x.mem, y.mem, 4, 41.0)
+"""
+    assert run_python(code, CLTORCH_DUMP=str(tmp_path)).returncode == 0
+    assert {path.suffix for path in tmp_path.iterdir()} == {".cl", ".py", ".npz"}
+    script = next(tmp_path.glob("*.py"))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "add ran in" in done.stdout and "[41.0, 42.0, 43.0, 44.0]" in done.stdout, done.stderr

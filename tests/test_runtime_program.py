@@ -1,0 +1,242 @@
+"""Building kernels: errors that a person can use, the disk cache and everything that can be wrong with it."""
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cltorch.errors import BuildError
+from cltorch.runtime import program
+from cltorch.runtime.device import Device, devices, get, host
+from cltorch.runtime.program import Store, build, cache_key, pack, unpack
+from test_runtime import run_python
+
+SOURCE = "__kernel void put(__global float *x, int n, float value) {{ x[n] = value + {}; }}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty disk cache, and no memory of earlier builds."""
+    monkeypatch.setenv("CLTORCH_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("CLTORCH_DUMP", raising=False)
+    monkeypatch.setattr(program, "STORE", Store())
+    forget()
+    return tmp_path / "kernels"
+
+
+@pytest.fixture
+def dev() -> Device:
+    return get("cuda")
+
+
+def forget() -> None:
+    """As if the process had just started."""
+    for known in (*devices(), host()):
+        known.programs.clear()
+    program._SHARED.clear()
+
+
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the programs that really were compiled."""
+    names: list[str] = []
+    real = program._compile
+
+    def counted(dev: Device, source: str, name: str, options: tuple) -> object:
+        names.append(name)
+        return real(dev, source, name, options)
+
+    monkeypatch.setattr(program, "_compile", counted)
+    return names
+
+
+def run(dev: Device, text: str, name: str = "put") -> float:
+    block = dev.allocator.allocate(4)
+    build(dev, text, name).kernel("put")((1,), (1,), block.mem, 0, 1.0)
+    return float(dev.read(block.mem, 4).view(np.float32)[0])
+
+
+def test_programs_and_kernels_are_made_once(dev: Device, folder: Path) -> None:
+    text = SOURCE.format(1)
+    made = build(dev, text, "put")
+    assert build(dev, text) is made and made.kernel("put") is made.kernel("put")
+    assert build(dev, text, options=("-DX=1",)) is not made
+
+
+def test_cpu_and_cuda_of_one_processor_share_the_binary(dev: Device, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if host().context is not dev.context:
+        pytest.skip("the first device isn't the CPU")
+    names = compiled(monkeypatch)
+    assert run(dev, SOURCE.format(2)) == run(host(), SOURCE.format(2)) == 3
+    assert names == ["put"]
+
+
+def test_the_disk_cache_saves_the_compiler(dev: Device, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = compiled(monkeypatch)
+    assert run(dev, SOURCE.format(3)) == 4
+    assert len(list(folder.iterdir())) == 1 and names == ["put"]
+    forget()
+    assert run(dev, SOURCE.format(3)) == 4
+    assert names == ["put"] and len(list(folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", [
+    lambda data: b"", lambda data: data[:len(data) // 2], lambda data: data[:-1] + bytes([data[-1] ^ 1]), lambda data: os.urandom(len(data)),
+    lambda data: pack({"launched": []}, b"not a binary"), lambda data: pack({}, unpack(data)[1]), lambda data: data + b"more",
+], ids=["empty", "torn", "flipped", "noise", "refused", "no header", "longer"])
+def test_a_damaged_file_is_a_miss(dev: Device, folder: Path, monkeypatch: pytest.MonkeyPatch, damage: object) -> None:
+    assert run(dev, SOURCE.format(4)) == 5
+    file = next(folder.iterdir())
+    file.write_bytes(damage(file.read_bytes()))  # type: ignore[operator]
+    forget()
+    names = compiled(monkeypatch)
+    assert run(dev, SOURCE.format(4)) == 5 and names == ["put"]
+    forget()
+    assert run(dev, SOURCE.format(4)) == 5 and names == ["put"]  # the good file took its place
+
+
+def test_the_key_knows_the_driver_the_options_and_the_text(dev: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {cache_key(dev, "a", ()), cache_key(dev, "b", ()), cache_key(dev, "a", ("-DX",))}
+    for name in ("driver_version", "name", "platform_name", "version"):
+        before = getattr(dev, name)
+        setattr(dev, name, "another")
+        keys.add(cache_key(dev, "a", ()))
+        setattr(dev, name, before)
+    monkeypatch.setattr(sys, "byteorder", "middle")
+    keys.add(cache_key(dev, "a", ()))
+    assert len(keys) == 8
+
+
+def test_old_files_go_when_the_folder_is_full(dev: Device, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLTORCH_CACHE_SIZE", "1")
+    store = program.STORE
+    folder.mkdir(parents=True)
+    for i in range(12):
+        store._write(folder / f"{i:02d}.bin", bytes(100_000))
+        os.utime(folder / f"{i:02d}.bin", (i, i))
+    names = sorted(path.name for path in folder.iterdir())
+    assert "00.bin" not in names and "11.bin" in names and sum(path.stat().st_size for path in folder.iterdir()) <= 1 << 20
+
+
+def test_size_zero_switches_the_cache_off(dev: Device, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLTORCH_CACHE_SIZE", "0")
+    assert run(dev, SOURCE.format(5)) == 6 and not folder.exists()
+
+
+def test_a_folder_that_cannot_be_written(dev: Device, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setenv("CLTORCH_DEBUG", "1")
+    folder.parent.joinpath("kernels").write_text("a file where the folder should be")
+    assert run(dev, SOURCE.format(6)) == 7 and run(dev, SOURCE.format(7)) == 8
+    assert capsys.readouterr().err.count("can't be kept") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_a_read_only_folder(dev: Device, folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        assert run(dev, SOURCE.format(8)) == 9
+    finally:
+        folder.chmod(stat.S_IRWXU)
+
+
+def test_a_full_disk_leaves_no_torn_file(dev: Device, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    assert run(dev, SOURCE.format(9)) == 10
+    assert list(folder.iterdir()) == []
+
+
+def test_two_processes_at_once(folder: Path) -> None:
+    code = """
+from test_runtime_program import SOURCE, run
+from cltorch.runtime.device import get
+assert [run(get("cuda"), SOURCE.format(20 + i)) for i in range(6)] == [21.0 + i for i in range(6)]
+print("fine")
+"""
+    results: list[str] = []
+    environment = {"CLTORCH_CACHE_DIR": str(folder.parent), "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.getcwd()])}
+    threads = [threading.Thread(target=lambda: results.append(run_python(code, **environment).stdout)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == ["fine\n"] * 2
+    assert len(list(folder.glob("*.bin"))) == 6 == len(list(folder.iterdir()))
+    for file in folder.iterdir():
+        unpack(file.read_bytes())
+
+
+def test_default_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert program.default_folder() == Path("/somewhere/cltorch")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert program.default_folder() == Path.home() / ".cache" / "cltorch"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert program.default_folder() == Path.home() / "Library/Caches/cltorch"
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", "/local")
+    assert program.default_folder() == Path("/local/cltorch/Cache")
+
+
+def test_a_build_error_shows_the_template_line(dev: Device, folder: Path) -> None:
+    text = '#line 7 "reduce/rows.mako"\n__kernel void put(__global float *x) {\n    x[0] = missing_name;\n}\n'
+    with pytest.raises(BuildError) as caught:
+        build(dev, text, "reduce/rows")
+    message = str(caught.value)
+    for part in ("cuda:0", dev.name, "could not build reduce/rows", "missing_name", "rows.mako:8: x[0] = missing_name;", "CLTORCH_DUMP=folder"):
+        assert part in message, message
+    assert run(dev, SOURCE.format(10)) == 11  # and afterwards everything works
+
+
+def test_build_errors_of_signatures(dev: Device, folder: Path) -> None:
+    made = build(dev, SOURCE.format(11), "put")
+    with pytest.raises(BuildError, match="no kernel 'get'"):
+        made.kernel("get")
+    with pytest.raises(BuildError, match="argument 'float4 v' is neither memory nor a number"):
+        build(dev, "__kernel void put(float4 v) {}", "put").kernel("put")
+
+
+def test_dumped_sources(dev: Device, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setenv("CLTORCH_DUMP", str(tmp_path / "dump"))
+    monkeypatch.setenv("CLTORCH_DEBUG", "4")
+    text = SOURCE.format(12)
+    run(dev, text, "family/put<1>")
+    (file,) = (tmp_path / "dump").iterdir()
+    assert file.read_text() == text and file.name.startswith("family_put_1_")
+    assert text in capsys.readouterr().err
+
+
+def test_threads_build_one_program_once(dev: Device, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = compiled(monkeypatch)
+    found: list[object] = []
+
+    def work() -> None:
+        found.append(build(dev, SOURCE.format(13), "put").kernel("put"))
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert names == ["put"] and len(set(map(id, found))) == 1
+
+
+def test_warm_kernels_are_quick(dev: Device, folder: Path) -> None:
+    """The cache must skip the compiler and the code generation at the first launch: far below a cold build, whatever the machine."""
+    start = time.perf_counter()
+    run(dev, SOURCE.format(14))
+    cold = time.perf_counter() - start
+    forget()
+    start = time.perf_counter()
+    run(dev, SOURCE.format(14))
+    warm = time.perf_counter() - start
+    assert warm < cold
