@@ -113,7 +113,7 @@ class _RealFormat:
         if _options.sci_mode is not None:
             return _options.sci_mode
         low, high = float(sizes.min()), float(sizes.max())
-        return high / low > 1000.0 or high > 1e8 or not whole and low < 1e-4
+        return high / low > 1000.0 or high > 1e8 or (not whole and low < 1e-4)
 
     def __call__(self, value: Any) -> str:
         return self.text(value).rjust(self.width)

@@ -1,0 +1,4 @@
+"""Utilities: ``data``."""
+from . import data
+
+__all__ = ["data"]
