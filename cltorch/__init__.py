@@ -38,7 +38,7 @@ from .dtype import (
 from .dtype import bool_ as bool  # noqa: A004 - PyTorch's name
 from .runtime.spec import device, set_default_device
 from .shape import Size, broadcast_shapes
-from . import ops as _ops
+from . import accelerator, backends, cuda, fft, linalg, ops, special
 from .ops import registry as _registry
 
 half, float, double = float16, float32, float64  # noqa: A001 - PyTorch's names

@@ -1,6 +1,8 @@
 """Runs expressions of the kernels' function library on the device under test, in both strategies, without operators in between."""
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 
@@ -16,22 +18,22 @@ BOTH = [pytest.param(WIDE, id="wide"), pytest.param(GRID, id="grid")]
 
 def _walk(wide: bool) -> str:
     """A contiguous chunk for each of a few fat work-items, or a stride over all work-items: what kernels do in each strategy."""
-    if not wide:
-        return "for (uint i = get_global_id(0); i < n; i += get_global_size(0))"
-    return ("const uint per = (n + get_num_groups(0) - 1) / get_num_groups(0), lo = get_group_id(0) * per, hi = min(lo + per, n);\n"
-            "  for (uint i = lo; i < hi; i++)")
+    return "for (uint i = lo; i < hi; i++)" if wide else "for (uint i = get_global_id(0); i < n; i += get_global_size(0))"
 
 
-def kernel_text(name: str, expression: str, inputs: tuple[CType, ...], out: CType, wide: bool) -> str:
-    """``out[i] = expression`` over x, y, z, the elements of up to three arrays."""
+def kernel_text(expressions: Iterable[str], inputs: tuple[CType, ...], out: CType, wide: bool) -> str:
+    """``out[i] = expression number `which` `` over x, y, z, the elements of up to three arrays. One kernel: PoCL compiles by kernel."""
     parameters = "".join(f", __global const {t.storage} *restrict p{k}" for k, t in enumerate(inputs))
     loads = " ".join(f"const {t.c} {'xyz'[k]} = {t.load(f'p{k}', 'i')};" for k, t in enumerate(inputs))
-    return (f"__kernel void {name}(__global {out.storage} *restrict o{parameters}, const uint n) {{\n  {_walk(wide)} {{\n"
-            f"    {loads}\n    {out.store('o', 'i', expression)};\n  }}\n}}\n")
+    cases = "".join(f"  if (which == {k})\n    {_walk(wide)} {{ {loads} {out.store('o', 'i', expression)}; }}\n"
+                    for k, expression in enumerate(expressions))
+    return (f"__kernel void choose(__global {out.storage} *restrict o{parameters}, const uint n, const uint which) {{\n"
+            "  const uint per = (n + get_num_groups(0) - 1) / get_num_groups(0), lo = get_group_id(0) * per;\n"
+            f"  const uint hi = lo + per < n ? lo + per : n;\n{cases}}}\n")
 
 
 class Functions:
-    """Several expressions over arrays of one dtype as the kernels of one program."""
+    """Several expressions over arrays of one dtype as one program."""
 
     def __init__(self, device: cltorch.device, expressions: dict[str, str], inputs: tuple[str, ...], out: str, wide: bool) -> None:
         self.dev = dispatch.from_host(np.zeros(1, np.int32), by_name("int32"), cltorch.empty(1, device=device)._dev)._dev
@@ -40,8 +42,9 @@ class Functions:
             if ctype(d).needs_fp64 and not self.dev.has_fp64:
                 pytest.skip(f"{self.dev} has no {d.name}")
         types = tuple(ctype(d) for d in self.inputs)
-        text = "".join(kernel_text(f"k_{name}", e, types, ctype(out), wide) for name, e in expressions.items())
-        self.program = program.build(self.dev, complete(text, wide), "function library")
+        text = kernel_text(expressions.values(), types, ctype(out), wide)
+        self.kernel = program.build(self.dev, complete(text, wide), "function library").kernel("choose")
+        self.names = list(expressions)
 
     def __call__(self, name: str, *arrays: np.ndarray) -> np.ndarray:
         """The expression of that name over flat arrays (in their dtype's stored form)."""
@@ -49,7 +52,7 @@ class Functions:
         result = dispatch.empty((arrays[0].size,), self.out, self.dev)
         sizes = ((4,), (1,)) if self.wide else ((256,), (64,))
         buffers = [dispatch.buffer(v) for v in values]
-        self.program.kernel(f"k_{name}")(*sizes, dispatch.writable(result), *buffers, arrays[0].size)
+        self.kernel(*sizes, dispatch.writable(result), *buffers, arrays[0].size, self.names.index(name))
         return result.cpu().view(cltorch.int16).numpy().view(np.uint16) if self.out.name == "bfloat16" else result.cpu().numpy()
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,18 @@ import cltorch
 import cltorch.autograd
 import cltorch.autograd
 from cltorch.core.tensor import Tensor
+from cltorch.ops import registry
 from cltorch.testing import assert_close
 
 torch = pytest.importorskip("torch")
 DEVICE = "cuda"
 ALL_TYPES = ("float32", "float64", "float16", "bfloat16", "uint8", "int8", "int16", "int32", "int64", "bool", "complex64", "complex128")
 FLOAT_TYPES = ("float32", "float64", "float16", "bfloat16")
+
+
+def F(library: Any) -> Any:  # noqa: N802 - its usual name
+    """A library's nn.functional."""
+    return SimpleNamespace(**registry.functions("functional")) if library is cltorch else torch.nn.functional
 
 
 def values(shape: tuple[int, ...], dtype: str = "float32", seed: int = 0, low: float = -3, high: float = 3) -> np.ndarray:

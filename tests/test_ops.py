@@ -13,6 +13,7 @@ import cltorch
 from cltorch.core import lazy
 from cltorch.core.tensor import Tensor
 from cltorch.dtype import ALL, bool_, decode, encode, float16, float32, float64
+from cltorch.errors import UnsupportedDtypeError
 from cltorch.ops import registry
 from cltorch.ops.registry import Operator
 from cltorch.testing import assert_close
@@ -25,8 +26,10 @@ SAMPLED = [pytest.param(op, d, id=f"{op.name}-{d.name}") for op in OTHERS for d 
 
 def supported(d: Any, device: Any) -> None:
     """Skips a dtype that the device can't hold (no cl_khr_fp64)."""
-    if d.name in ("float64", "complex128") and not cltorch.cuda.get_device_properties(device).has_fp64:
-        pytest.skip(f"{device} has no fp64")
+    try:
+        cltorch.empty(0, dtype=d, device=device)
+    except UnsupportedDtypeError as error:
+        pytest.skip(str(error))
 
 
 def random_array(rng: np.random.Generator, shape: tuple[int, ...], d: Any, low: float, high: float) -> np.ndarray:
@@ -93,7 +96,7 @@ def test_forward_matches_reference(op: Operator, d: Any, device: Any) -> None:
     draw = Draw(op, d, device)
     count = len(draw.operands)
     layouts = [[(37,)] * count, [()] * count, [(0, 3)] * count]
-    if count > 1:
+    if count > 1 and d is first_dtype(op):  # broadcasting is the launch's business, not the type's: one type shows it
         layouts.append([(3, 1, 5) if k % 2 else (4, 1) for k in range(count)])
     for shapes in layouts:
         arrays = draw.arrays(shapes)
@@ -103,14 +106,19 @@ def test_forward_matches_reference(op: Operator, d: Any, device: Any) -> None:
         assert_close(got, want, dtype=tolerance_dtype(op, d, got))
 
 
+def first_dtype(op: Operator) -> Any:
+    """The type for checks that one type suffices for."""
+    return float32 if float32 in op.dtypes else sorted(op.dtypes)[0]
+
+
 def wrap(values: np.ndarray, d: Any) -> np.ndarray:
     """Integer references wrap as the dtype does."""
     return values.astype(d.np) if d.is_integral and values.dtype.kind in "iu" else values
 
 
-@pytest.mark.parametrize("op, d", CASES)
-def test_strided_and_offset_operands(op: Operator, d: Any, device: Any) -> None:
-    supported(d, device)
+@pytest.mark.parametrize("op", POINTWISE, ids=repr)
+def test_strided_and_offset_operands(op: Operator, device: Any) -> None:
+    d = first_dtype(op)
     draw = Draw(op, d, device)
     arrays = draw.arrays([(6, 5)] * len(draw.operands))
     tensors = [to_device(a, d, device) for a in arrays]
@@ -131,7 +139,7 @@ def test_undeclared_dtypes_raise(op: Operator, device: Any) -> None:
 
 @pytest.mark.parametrize("op", [op for op in POINTWISE if op.method], ids=repr)
 def test_method_is_the_function(op: Operator, device: Any) -> None:
-    d = float32 if float32 in op.dtypes else sorted(op.dtypes)[0]
+    d = first_dtype(op)
     draw = Draw(op, d, device)
     tensors = [to_device(a, d, device) for a in draw.arrays([(7,)] * len(draw.operands))]
     for name in (op.name, *op.aliases):
@@ -140,7 +148,7 @@ def test_method_is_the_function(op: Operator, device: Any) -> None:
 
 @pytest.mark.parametrize("op", [op for op in POINTWISE if "torch" in op.namespaces], ids=repr)
 def test_out_argument(op: Operator, device: Any) -> None:
-    d = float32 if float32 in op.dtypes else sorted(op.dtypes)[0]
+    d = first_dtype(op)
     draw = Draw(op, d, device)
     tensors = [to_device(a, d, device) for a in draw.arrays([(2, 3)] * len(draw.operands))]
     want = op.function(*tensors)
@@ -154,7 +162,7 @@ def test_out_argument(op: Operator, device: Any) -> None:
 
 @pytest.mark.parametrize("op", [op for op in POINTWISE if op.inplace is not None], ids=repr)
 def test_in_place_keeps_storage_and_bumps_version(op: Operator, device: Any) -> None:
-    d = float32 if float32 in op.dtypes else sorted(op.dtypes)[0]
+    d = first_dtype(op)
     draw = Draw(op, d, device)
     tensors = [to_device(a, d, device) for a in draw.arrays([(4, 5)] * len(draw.operands))]
     want = host(op.function(*tensors)).astype(d.np)
