@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtype as dtypes
+from ..dtype import bool_, by_name, dtype
 
 Number = bool | int | float | complex
 
@@ -236,12 +236,12 @@ def _float_literal(value: float, suffix: str) -> str:
 @cache
 def _make(name: str) -> CType:
     suffix, compute, storage, _, scalar = _TABLE[name]
-    d = dtypes.by_name(name)
+    d = by_name(name)
     return CType(name, suffix, compute, storage, scalar, d.itemsize, is_float=d.is_floating_point, is_complex=d.is_complex,
-                 is_integral=d.is_integral, is_bool=d is dtypes.bool_, is_signed=d.is_signed)
+                 is_integral=d.is_integral, is_bool=d is bool_, is_signed=d.is_signed)
 
 
-def ctype(d: dtypes.dtype | CType | str) -> CType:
+def ctype(d: dtype | CType | str) -> CType:
     """The CType of a dtype (or of its name). One object per dtype."""
     return _make(d if isinstance(d, str) else d.name)
 

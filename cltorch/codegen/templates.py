@@ -14,8 +14,9 @@ Writing a library function. In kernels/common, one ``<%def name="tanh(t, wide)">
 ``static inline ${t.c} tanh_${t.s}(${t.c} x) {...}``; t is the suffix's own type (f32: float32, never a half). A def that writes nothing
 says "not for this type", and calling it is an error. Also there: ``poly("z", [c0, c1, ...])`` in Horner's form with the type's literals,
 ``native`` (the OpenCL built-in is to be called: float types in grid, float64 in wide too, because PoCL doesn't inline built-ins) and
-``builtin("sin")``, the function that does only that, and ``intrinsic("floor")``, the same through the processor's instruction. A def without ``t``, ``<%def name="philox(wide)">``, writes a function that has
-no suffix and is called by its bare name: ``philox(counter, key)``. A def complex_exp writes exp_c64 and exp_c128. Names are unique across the files.
+``builtin("sin")``, the function that does only that, and ``intrinsic("floor")``, the same through the processor's instruction. A def
+without ``t``, ``<%def name="philox(wide)">``, writes a function that has no suffix and is called by its bare name:
+``philox(key, counter)``. A def complex_exp writes exp_c64 and exp_c128. Names are unique across the files.
 """
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ from mako.exceptions import MakoException, RichTraceback, TopLevelLookupExceptio
 from mako.lookup import TemplateLookup
 from mako.template import Template
 
-from .. import dtype as dtypes
+from ..dtype import dtype
 from .ctypes import SUFFIXES, CType, by_suffix, ctype, forward_to_builtin, forward_to_intrinsic, polynomial
 
 STRATEGIES = ("wide", "grid")
@@ -88,7 +89,7 @@ def prelude(text: str, wide: bool) -> str:
     return (_FP64 if _DOUBLE.search(source) or _DOUBLE.search(text) else "") + source
 
 
-def library_has(name: str, t: dtypes.dtype | CType | str) -> bool:
+def library_has(name: str, t: dtype | CType | str) -> bool:
     """Whether the function library defines ``name`` for this type in both strategies."""
     suffix = ctype(t).s
     name = _definition(name, suffix)
@@ -115,7 +116,7 @@ def _tuned(template: str, wide: bool, params: Mapping[str, Any]) -> dict[str, An
 
 def _c_types(value: Any) -> Any:
     """``value`` with each dtype replaced by its CType, in lists, tuples and dicts too."""
-    if isinstance(value, dtypes.dtype):
+    if isinstance(value, dtype):
         return ctype(value)
     if type(value) in (list, tuple):
         return type(value)(map(_c_types, value))
@@ -153,16 +154,20 @@ def _text(template: Template, context: Mapping[str, Any]) -> str:
 
 def _where(error: Exception, template: Template) -> str:
     """"reduce/rows.mako, line 12" of the innermost template frame: counted from the last #line mark, because marks shift lines."""
-    uri, line, source = str(template.uri), 0, str(template.source)
+    uri, line = str(template.uri), 0
     for record in RichTraceback(error=error, traceback=error.__traceback__).records:
         if record[4] is not None:
-            uri, line, source = record[4], record[5], record[7]
-    above = source.splitlines()[:line]
-    for back, text in enumerate(reversed(above)):
+            uri, line = record[4], record[5]
+    file = uri.removeprefix(str(kernel_root())).lstrip("/")
+    source = mark_lines((kernel_root() / file).read_text()).splitlines()
+    missing = re.fullmatch(r"'(\w+)' is not defined", str(error))
+    if missing:  # Mako looks all names up on entry, before the first line
+        line = next((k for k, text in enumerate(source, 1) if re.search(rf"\b{missing[1]}\b", text)), line)
+    for back, text in enumerate(reversed(source[:line])):
         if text.startswith("#line "):
             line = int(text.split()[1]) + back - 1
             break
-    return f"{uri.lstrip('/')}, line {line}"
+    return f"{file}, line {line}"
 
 
 _OPENS = re.compile(r"<%(?!%)(!?\s|!?$|doc>|text>)")

@@ -86,7 +86,7 @@ static inline uchar less_${t.s}(${t.c} a, ${t.c} b) { return a < b; }
 % endif
 </%def>
 
-## Magnitude. Floats by bit mask (fabs is a call on PoCL); the lowest integer wraps to itself; complex: see complex.mako (cabs).
+## Magnitude. Floats by bit mask (fabs is a call on PoCL); the lowest integer wraps to itself; of complex numbers the length.
 <%def name="abs(t, wide)">
 % if t.is_float:
 static inline ${t.c} abs_${t.s}(${t.c} x) { return as_${t.c}(as_${BITS[t.s][0]}(x) & ${BITS[t.s][2]}); }
@@ -206,13 +206,10 @@ static inline ${t.c} nan_to_num_${t.s}(${t.c} x, ${t.c} nan, ${t.c} posinf, ${t.
 % endif
 </%def>
 
+## NaN gives 0, as in PyTorch.
 <%def name="heaviside(t, wide)">
-% if t.is_float:
-static inline ${t.c} heaviside_${t.s}(${t.c} x, ${t.c} at_zero) {
-  return x == 0 ? at_zero : x < 0 ? ${t.zero} : x > 0 ? ${t.one} : x;
-}
-% elif not t.is_complex:
-static inline ${t.c} heaviside_${t.s}(${t.c} x, ${t.c} at_zero) { return x == 0 ? at_zero : x > 0; }
+% if not t.is_complex:
+static inline ${t.c} heaviside_${t.s}(${t.c} x, ${t.c} at_zero) { return x == 0 ? at_zero : (${t.c})(x > 0); }
 % endif
 </%def>
 

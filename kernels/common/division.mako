@@ -31,7 +31,7 @@ static inline ${t.c} trunc_divide_${t.s}(${t.c} a, ${t.c} b) {
   const ${t.c} safe = b == 0 || b == -1 ? ${t.one} : b;
   return b == 0 ? 0 : b == -1 ? (${t.c})(0 - (${UNSIGNED[t.s]})a) : (${t.c})(a / safe);
 }
-% elif not t.is_complex:
+% elif t.is_integral:
 static inline ${t.c} trunc_divide_${t.s}(${t.c} a, ${t.c} b) { return b == 0 ? 0 : a / (b == 0 ? 1 : b); }
 % endif
 </%def>
@@ -40,7 +40,7 @@ static inline ${t.c} trunc_divide_${t.s}(${t.c} a, ${t.c} b) { return b == 0 ? 0
 <%def name="fmod(t, wide)">
 % if t.is_float:
 ${builtin("fmod", "a, b")}
-% elif not t.is_complex:
+% elif t.is_integral:
 static inline ${t.c} fmod_${t.s}(${t.c} a, ${t.c} b) { return sub_${t.s}(a, mul_${t.s}(trunc_divide_${t.s}(a, b), b)); }
 % endif
 </%def>
@@ -51,7 +51,7 @@ static inline ${t.c} remainder_${t.s}(${t.c} a, ${t.c} b) {
   const ${t.c} r = fmod_${t.s}(a, b);
   return r != 0 && (r < 0) != (b < 0) ? r + b : r;
 }
-% elif not t.is_complex:
+% elif t.is_integral:
 static inline ${t.c} remainder_${t.s}(${t.c} a, ${t.c} b) {
   const ${t.c} r = fmod_${t.s}(a, b);
   return b != 0 && r != 0 && (r < 0) != (b < 0) ? (${t.c})(r + b) : r;
@@ -68,7 +68,7 @@ static inline ${t.c} floor_divide_${t.s}(${t.c} a, ${t.c} b) {
   const ${t.c} down = floor_${t.s}(exact), whole = exact - down > ${t.lit(0.5)} ? down + 1 : down;
   return b == 0 ? quotient : exact == 0 ? copysign_${t.s}(${t.zero}, quotient) : whole;
 }
-% elif not t.is_complex:
+% elif t.is_integral:
 static inline ${t.c} floor_divide_${t.s}(${t.c} a, ${t.c} b) {
   const ${t.c} q = trunc_divide_${t.s}(a, b);
   const int inexact = mul_${t.s}(q, b) != a;

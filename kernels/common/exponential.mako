@@ -6,9 +6,11 @@ calls them. Errors are in units in the last place (ulp) over all floats, measure
 
 ## e^f - 1 - f on |f| <= ln(2) / 2, relative error of the whole 2^-31.
 <%def name="exp_tail(t, wide)">
+% if t.s == "f32":
 static inline float exp_tail_f32(float f) {
   return f * f * ${poly("f", [0.5, 0.16666666, 0.041666493, 0.008333548, 0.0013932318, 0.00019759928])};
 }
+% endif
 </%def>
 
 ## x * 2^n for n from -252 to 254: two factors, so that subnormal results are rounded once and 2^128 needs no float.
@@ -24,6 +26,7 @@ static inline float scale_f32(float x, int n) {
 ## x = n * ln(2) + f for |x| <= 104, |f| <= ln(2) / 2; gives e^f - 1 - large and large, the exact part of f. NaN stays NaN.
 ## The constant is 1.5 * 2^23: adding it rounds to an integer, which then is in the low bits.
 <%def name="exp_split(t, wide)">
+% if t.s == "f32":
 static inline float exp_split_f32(float x, int *n, float *large) {
   const float k = x * 1.442695f + 12582912.0f, whole = k - 12582912.0f;
   const float small = whole * 1.4286068e-06f;
@@ -31,6 +34,7 @@ static inline float exp_split_f32(float x, int *n, float *large) {
   *large = x - whole * 0x1.62e4p-1f;
   return exp_tail_f32(*large - small) - small;
 }
+% endif
 </%def>
 
 ## 1 ulp; subnormal results are exact to rounding.
@@ -100,27 +104,33 @@ static inline float expm1_f32(float x) {
 
 ## ln(1 + f) - f on sqrt(1/2) - 1 <= f <= sqrt(2) - 1.
 <%def name="log_tail(t, wide)">
+% if t.s == "f32":
 static inline float log_tail_f32(float f) {
   const float z = f * f;
   return z * f * ${poly("f", [0.33333313, -0.2500001, 0.20002073, -0.16667993, 0.14220315, -0.12406087, 0.11883792, -0.11671285, 0.067501776])} - 0.5f * z;
 }
+% endif
 </%def>
 
 ## x = 2^e * (1 + f) for positive finite x, subnormals too; gives f between sqrt(1/2) - 1 and sqrt(2) - 1.
 <%def name="log_split(t, wide)">
+% if t.s == "f32":
 static inline float log_split_f32(float x, float *e) {
   const int tiny = x < 0x1p-126f;
   const uint bits = as_uint(tiny ? x * 0x1p25f : x) - 0x3f3504f3u;
   *e = (float)((int)bits >> 23) - (tiny ? 25.0f : 0.0f);
   return as_float((bits & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
 }
+% endif
 </%def>
 
 ## What a logarithm is where x isn't positive and finite; y elsewhere.
 <%def name="log_edges(t, wide)">
+% if t.s == "f32":
 static inline float log_edges_f32(float x, float y) {
   return x < INFINITY ? (x > 0.0f ? y : x == 0.0f ? -INFINITY : NAN) : x;
 }
+% endif
 </%def>
 
 ## 1 ulp.

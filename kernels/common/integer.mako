@@ -67,7 +67,7 @@ static inline ${t.c} gcd_${t.s}(${t.c} a, ${t.c} b) {
 % if t.is_integral:
 static inline ${t.c} lcm_${t.s}(${t.c} a, ${t.c} b) {
   const ${t.c} g = gcd_${t.s}(a, b);
-  return g == 0 ? 0 : abs_${t.s}(mul_${t.s}(trunc_divide_${t.s}(a, g), b));
+  return g == 0 ? 0 : mul_${t.s}((${t.c})((${UNSIGNED[t.s]})abs_${t.s}(a) / (${UNSIGNED[t.s]})g), abs_${t.s}(b));
 }
 % endif
 </%def>

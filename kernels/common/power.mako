@@ -4,12 +4,15 @@ Powers and roots beyond sqrt: pow cbrt hypot, and pow of integers. Errors in ulp
 
 ## A float without its last 12 bits: products of two such are exact.
 <%def name="head(t, wide)">
+% if t.s == "f32":
 static inline float head_f32(float x) { return as_float(as_uint(x) & 0xfffff000u); }
+% endif
 </%def>
 
 ## log2 of x = 2^e * (1 + f), positive and finite, as the sum of the result and *rest, relative error 2^-31: log2(1 + f) is the series of
 ## atanh in s = f / (2 + f), whose first term is kept exactly in pieces of 12 bits.
 <%def name="log2_pair(t, wide)">
+% if t.s == "f32":
 static inline float log2_pair_f32(float x, float *rest) {
 #pragma OPENCL FP_CONTRACT OFF
   float e;
@@ -22,6 +25,7 @@ static inline float log2_pair_f32(float x, float *rest) {
   *rest = lost - (whole - sum);
   return whole;
 }
+% endif
 </%def>
 
 ## 2 ulp (the driver's pow: up to 16). Special cases as in C: x^0 and 1^y are 1 even with NaN, negative x needs a whole y.

@@ -9,6 +9,7 @@ TWO_OVER_PI = (0, 0xa2f9836e, 0x4e441529, 0xfc2757d1, 0xf534ddc0, 0xdb629599, 0x
 ## x = quadrant * pi/2 + result, |result| <= pi/4, for finite x of any size. |x| = mantissa * 2^e times a window of 96 bits of 2/pi
 ## gives the turn as a fixed-point number of which only the two bits above the point and the 62 below are kept.
 <%def name="trig_reduce(t, wide)">
+% if t.s == "f32":
 static inline float trig_reduce_f32(float x, uint *quadrant) {
   const uint bits = as_uint(x) & 0x7fffffffu, mantissa = (bits & 0x007fffffu) | 0x00800000u;
   const uint offset = (bits >> 23) - 120u, word = offset >> 5, shift = offset & 31u, back = 31u - shift;
@@ -34,21 +35,26 @@ static inline float trig_reduce_f32(float x, uint *quadrant) {
   *quadrant = near ? 0u : x < 0.0f ? 0u - q : q;
   return near ? x : bits >= 0x7f800000u ? NAN : x < 0.0f ? -r : r;
 }
+% endif
 </%def>
 
 ## sin and cos on |r| <= pi/4.
 <%def name="sin_near(t, wide)">
+% if t.s == "f32":
 static inline float sin_near_f32(float r) {
   const float z = r * r;
   return r + r * z * ${poly("z", [-0.16666667, 0.00833338, -0.00019853498, 2.8372472e-06])};
 }
+% endif
 </%def>
 
 <%def name="cos_near(t, wide)">
+% if t.s == "f32":
 static inline float cos_near_f32(float r) {
   const float z = r * r;
   return 1.0f + z * (-0.5f + z * ${poly("z", [0.041666668, -0.0013888982, 2.4822968e-05, -2.8974165e-07])});
 }
+% endif
 </%def>
 
 ## 2 ulp.
@@ -92,6 +98,7 @@ static inline float tan_f32(float x) {
 
 ## sin(pi x) and cos(pi x): the reduction to |r| <= 1/4 is exact. 2 ulp. From 2^23 on every float is whole, from 2^24 on even.
 <%def name="pi_reduce(t, wide)">
+% if t.s == "f32":
 static inline float pi_reduce_f32(float x, uint *quadrant) {
   const float whole = x * 2.0f;
   const int k = whole < 0x1p24f && whole > -0x1p24f ? (int)round_f32(whole) : 0;
@@ -99,6 +106,7 @@ static inline float pi_reduce_f32(float x, uint *quadrant) {
   const float r = k ? x - 0.5f * (float)k : whole < 1.0f && whole > -1.0f ? x : x - x;
   return r * 3.1415927f;
 }
+% endif
 </%def>
 
 <%def name="sinpi(t, wide)">
@@ -137,10 +145,12 @@ static inline ${t.c} sinc_${t.s}(${t.c} x) {
 
 ## atan on 0 <= z <= 1.
 <%def name="atan_near(t, wide)">
+% if t.s == "f32":
 static inline float atan_near_f32(float z) {
   const float s = z * z;
   return z + z * s * ${poly("s", [-0.33333328, 0.19999722, -0.1428047, 0.11062278, -0.0882595, 0.06774846, -0.045151565, 0.02292798, -0.007498915, 0.0011496948])};
 }
+% endif
 </%def>
 
 ## 2 ulp.
@@ -172,9 +182,11 @@ static inline float atan2_f32(float y, float x) {
 
 ## asin(s) for z = s * s, 0 <= s <= 1/2: what is to be added to s.
 <%def name="asin_tail(t, wide)">
+% if t.s == "f32":
 static inline float asin_tail_f32(float s, float z) {
   return s * z * ${poly("z", [0.1666666, 0.07500528, 0.044511553, 0.031858236, 0.014231077, 0.03782741])};
 }
+% endif
 </%def>
 
 ## 2 ulp; NaN outside [-1, 1].
