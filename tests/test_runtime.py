@@ -3,8 +3,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,22 +10,16 @@ from types import SimpleNamespace
 import numpy as np
 import pyopencl as cl
 import pytest
+from processes import run_python
 
 from cltorch.errors import LaunchError, NoOpenCLError, UnsupportedDtypeError
 from cltorch.runtime import platforms, program
 from cltorch.runtime.device import Device, current_index, default_device, device, devices, get, host, resolve, set_current_index, set_default_device
 
-ROOT = Path(__file__).resolve().parent.parent
 SCALE = """
 __kernel void scale(__global const float *x, __global float *y, int n, float factor)
 { for (int i = get_global_id(0); i < n; i += get_global_size(0)) y[i] = x[i] * factor; }
 """
-
-
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a script in a process of its own."""
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=240,
-                          env={**os.environ, "PYTHONPATH": str(ROOT), **environment})
 
 
 @pytest.mark.parametrize("args,kind,index", [

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pyopencl as cl
 import pytest
+from processes import run_python
 
 from cltorch.errors import LaunchError
 from cltorch.runtime import observe
 from cltorch.runtime.device import Device, get
 from cltorch.runtime.launch import Kernel, signature
 from cltorch.runtime.program import build
-from test_runtime import run_python
 
 TYPES = ("char", "uchar", "short", "ushort", "int", "uint", "long", "ulong", "float")
 ALL_TYPES = ("__kernel void every(__global double_or_float *out, " + ", ".join(f"{t} {t}_" for t in TYPES) + ", __local float *scratch) {"

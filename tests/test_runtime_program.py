@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import run_python
 
 from cltorch.errors import BuildError
 from cltorch.runtime import program
 from cltorch.runtime.device import Device, devices, get, host
 from cltorch.runtime.program import Store, build, cache_key, pack, unpack
-from test_runtime import run_python
 
 SOURCE = "__kernel void put(__global float *x, int n, float value) {{ x[n] = value + {}; }}"
 

@@ -39,7 +39,7 @@ class Profile(Observer):
 
     def __enter__(self) -> Profile:
         if self._on is None:
-            self._on = [dev for dev in [*devices(), host()] if dev.is_open]
+            self._on = [dev for dev in [*devices(), host()] if dev.is_open or (dev.engine is not None and dev.engine.is_open)]
         for dev in self._on:
             self._before[dev] = before = dev.queue
             timed = dev.new_queue(profiling=True)
