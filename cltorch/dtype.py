@@ -161,11 +161,12 @@ def float32_to_bfloat16(values: np.ndarray) -> np.ndarray:
 
 def encode(array: np.ndarray, d: dtype) -> np.ndarray:
     """A NumPy array of numbers as the bits that type ``d`` stores."""
-    if d is bfloat16:
-        return float32_to_bfloat16(np.asarray(array).astype(np.float32))
     if array.dtype.kind == "c" and not d.is_complex:
         array = array.real
-    return array.astype(d.np, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large becomes infinite, silently as in PyTorch
+        if d is bfloat16:
+            return float32_to_bfloat16(np.asarray(array).astype(np.float32))
+        return array.astype(d.np, copy=False)
 
 
 def decode(bits: np.ndarray, d: dtype) -> np.ndarray:
