@@ -294,6 +294,8 @@ def assign(target: Tensor, source: Tensor) -> None:
 def _write_through(target: Tensor, source: Tensor) -> None:
     storage = target.storage
     value = source.storage.value
+    if value.block is None and value.shape is not None and value.shape != target.shape:
+        realize(value)  # recorded over another shape: its leaves' strides don't fit the target's
     realize(storage.value)
     inside, elsewhere = _reads(value, storage.value, target)
     if elsewhere or value.block is not None:

@@ -375,7 +375,6 @@ def meshgrid(*tensors: Tensor, indexing: str | None = None) -> tuple[Tensor, ...
     shape = tuple(x.numel() for x in ordered)
     grids = [expand(reshape(x, [n if a == k else 1 for a, n in enumerate(shape)]), shape) for k, x in enumerate(ordered)]
     if swap:
-        grids = [transpose(g, 0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 

@@ -18,12 +18,12 @@ def raw(t: Tensor) -> str:
 
 
 def taped(name: str, out: Tensor, *inputs: tuple[Any, Callable], **saved: Tensor) -> Tensor:
-    """``out`` as the recorded result of ``name``. ``inputs``: (tensor, rule), where a rule's parameters are g and names of ``saved`` tensors."""
+    """``out`` as the recorded result of ``name``. ``inputs``: (tensor, rule), where a rule takes the gradient, then ``saved`` tensors by name."""
     if not modes.grad:
         return out
     kept = [(t, rule) for t, rule in inputs if isinstance(t, Tensor) and t._rg]
     if kept and (out.dtype.is_floating_point or out.dtype.is_complex):
-        targets = [(rule, rule.__code__.co_varnames[:rule.__code__.co_argcount], None) for _, rule in kept]
+        targets = [(rule, ("g", *rule.__code__.co_varnames[1:rule.__code__.co_argcount]), None) for _, rule in kept]
         held = {n: Saved(t) for n, t in saved.items()}
         out._fn = OperatorNode(f"{name}Backward0", [edge(t) for t, _ in kept], held, targets, [Like(t) for t, _ in kept])
         out._rg = True
