@@ -34,7 +34,7 @@ _TABLE = {
 }
 _BY_SUFFIX = {row[0]: name for name, row in reversed(_TABLE.items())}  # reversed: f32 is float32, not a half
 _CODEC = {"float16": "half", "bfloat16": "bfloat"}
-_SCALAR_NP = {"int": np.dtype("i4"), "long": np.dtype("i8"), "float": np.dtype("f4"), "double": np.dtype("f8")}
+_SCALAR_NP: dict[str, np.dtype[Any]] = {"int": np.dtype("i4"), "long": np.dtype("i8"), "float": np.dtype("f4"), "double": np.dtype("f8")}
 SUFFIXES = tuple(_BY_SUFFIX)
 
 
