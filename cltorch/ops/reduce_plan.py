@@ -171,7 +171,7 @@ def geometry(shape: tuple[int, ...], strides: tuple[int, ...], dims: tuple[int, 
     return _rows(device, kept, reduced, outputs, count)
 
 
-def _traits(dev: Any, template: str = "") -> _Device:
+def _traits(dev: Any) -> _Device:
     wide = dev.strategy == "wide"
     width = 256
     while width > dev.max_work_group_size:
@@ -179,17 +179,22 @@ def _traits(dev: Any, template: str = "") -> _Device:
     return _Device(wide, dev.wide_groups, dev.compute_units, width)
 
 
+def _copied(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
+    """x in row-major order with the reduced dims last."""
+    kept = [d for d in range(x.ndim) if d not in dims]
+    return x.permute(*kept, *dims).contiguous(), tuple(range(len(kept), x.ndim))  # type: ignore[attr-defined]
+
+
 def run(x: Tensor, spec: Spec, dims: tuple[int, ...], keepdim: bool = False, scalars: tuple[float, ...] = ()) -> tuple[Tensor, ...]:
     """The outputs of ``spec`` over the (sorted, non-negative) ``dims`` of x, which must not be empty there: fresh tensors."""
     dispatch.numel_32("reduction", x)
     dev, ordered = x._dev, spec.kind == "pair"
-    traits = _traits(dev)
-    plan = geometry(x.shape, x._strides, dims, ordered, traits)
-    if plan is None:
-        x = x.contiguous()
-        plan = geometry(x.shape, x._strides, dims, ordered, traits)
-        assert plan is not None
     shape = [1 if d in dims else n for d, n in enumerate(x.shape) if keepdim or d not in dims]
+    plan = geometry(x.shape, x._strides, dims, ordered, _traits(dev))
+    if plan is None:
+        x, dims = _copied(x, dims)
+        plan = geometry(x.shape, x._strides, dims, ordered, _traits(dev))
+        assert plan is not None
     outputs = [dispatch.empty(shape, d, dev) for d in spec.outputs]
     results = [dispatch.buffer(o) for o in outputs]
     partial = plan.merge is not None
@@ -203,7 +208,7 @@ def run(x: Tensor, spec: Spec, dims: tuple[int, ...], keepdim: bool = False, sca
     if partial:
         variant, groups, local, numbers = plan.merge
         second = spec.kernel(dev, "merge", partial=False, **dict(variant))
-        second(groups, local, *targets, *results, *numbers, *scalars)
+        second(groups, local, dispatch.buffer(x), x.offset, *targets, *results, *numbers, *scalars)
     return tuple(outputs)
 
 

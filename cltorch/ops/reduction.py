@@ -29,10 +29,10 @@ from .registry import ALL, FLOATING, INTEGRAL, composite, kernel_op, write_out
 from .ternary import where
 
 REAL_NUMBERS = FLOATING | INTEGRAL
-LARGER = "((b > a) | (b != b)) ? b : a"  # NaN stays, and wins over everything
-SMALLER = "((b < a) | (b != b)) ? b : a"
-LARGER_PAIR = "(b > a) | ((b != b) & (a == a))"
-SMALLER_PAIR = "(b < a) | ((b != b) & (a == a))"
+LARGER = dict(float="((b > a) | (b != b)) ? b : a", int="b > a ? b : a", bool="a | b")  # NaN stays, and wins over everything
+SMALLER = dict(float="((b < a) | (b != b)) ? b : a", int="b < a ? b : a", bool="a & b")
+LARGER_PAIR = dict(float="(b > a) | ((b != b) & (a == a))", int="b > a", bool="b > a")
+SMALLER_PAIR = dict(float="(b < a) | ((b != b) & (a == a))", int="b < a", bool="b < a")
 NONZERO = dict(float="x != 0", complex="(x.x != 0) | (x.y != 0)")
 
 max_result, min_result, aminmax_result = named_result("max", "values indices"), named_result("min", "values indices"), named_result("aminmax", "min max")
@@ -45,7 +45,7 @@ sum = reduction(
     grad=dict(input=lambda g, input_shape, dim, keepdim: spread(g, input_shape, dim, keepdim)), ref=np.sum)
 
 nansum = reduction(
-    "nansum(input, dim=None, keepdim=False, *, dtype=None)", dtypes=REAL_NUMBERS | BOOL, out=ACCUMULATE, map="x == x ? x : 0",
+    "nansum(input, dim=None, keepdim=False, *, dtype=None)", dtypes=REAL_NUMBERS | BOOL, out=ACCUMULATE, map=dict(float="x == x ? x : 0", int="x", bool="x"),
     combine="a + b", empty=0, ref=np.nansum,
     grad=dict(input=lambda g, input, dim, keepdim: where(input == input, spread(g, input.shape, dim, keepdim), 0)))
 
@@ -102,7 +102,7 @@ count_nonzero = reduction(
 
 # extremes
 
-def _among_equals(g: Tensor, input: Tensor, out: Tensor, dim: object, keepdim: bool) -> Tensor:
+def evenly_among(g: Tensor, input: Tensor, out: Tensor, dim: object, keepdim: bool) -> Tensor:
     """The gradient shared evenly by the elements that are the extreme one (NaN where that is NaN)."""
     best = spread(out, input.shape, dim, keepdim)
     chosen = where(best == best, input == best, input != input)
@@ -111,13 +111,13 @@ def _among_equals(g: Tensor, input: Tensor, out: Tensor, dim: object, keepdim: b
 
 
 amax = reduction("amax(input, dim=(), keepdim=False)", dtypes=REAL_NUMBERS | BOOL, combine=LARGER, identity="lowest", accumulator=comparing,
-                 grad=dict(input=_among_equals), ref=np.max)
+                 grad=dict(input=evenly_among), ref=np.max)
 
 amin = reduction("amin(input, dim=(), keepdim=False)", dtypes=REAL_NUMBERS | BOOL, combine=SMALLER, identity="highest", accumulator=comparing,
-                 grad=dict(input=_among_equals), ref=np.min)
+                 grad=dict(input=evenly_among), ref=np.min)
 
 
-def _at(index: Tensor, g: Tensor, shape: Size, dim: int, keepdim: bool) -> Tensor:
+def at_places(index: Tensor, g: Tensor, shape: Size, dim: int, keepdim: bool) -> Tensor:
     """Zeros of ``shape`` with g at the places ``index`` along ``dim``."""
     if not shape:
         return g
@@ -126,12 +126,12 @@ def _at(index: Tensor, g: Tensor, shape: Size, dim: int, keepdim: bool) -> Tenso
     return where(places == spread(index, shape, d, keepdim), spread(g, shape, d, keepdim), 0)
 
 
-def _extreme_pair(name: str, order: str, identity: str):
+def _extreme_pair(name: str, order: dict[str, str], identity: str):
     """The operator that gives (values, indices) of the first extreme elements along a dim, and the finder of indices alone."""
     find = Extreme(name, order, identity).find
     pair = kernel_op(
         f"{name}_pair(input, dim, keepdim=False)", dtypes=REAL_NUMBERS | BOOL, forward=lambda input, dim, keepdim: find(input, dim, keepdim, True),
-        grad=dict(input=lambda g0, out1, input_shape, dim, keepdim: _at(out1, g0, input_shape, dim, keepdim)), **CORE)
+        grad=dict(input=lambda g0, out1, input_shape, dim, keepdim: at_places(out1, g0, input_shape, dim, keepdim)), **CORE)
     return pair
 
 
@@ -183,7 +183,7 @@ def aminmax(input, *, dim=None, keepdim=False, out=None):
     return aminmax_result(amin(input, dims, keepdim, out=low), amax(input, dims, keepdim, out=high))
 
 
-def _place(name: str, order: str, identity: str, reference):
+def _place(name: str, order: dict[str, str], identity: str, reference):
     find = Extreme(name, order, identity).find
 
     def forward(input, dim, keepdim):

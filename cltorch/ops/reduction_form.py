@@ -158,7 +158,7 @@ def reduction(signature: str, *, dtypes: Iterable[dtype], out: str = SAME, map: 
 class Extreme:
     """Values and places of the largest or smallest elements along one dim, or of the whole tensor."""
 
-    def __init__(self, name: str, order: str, identity: str) -> None:
+    def __init__(self, name: str, order: Expression, identity: str) -> None:
         self.name, self.order, self.identity = name, order, identity
         self.specs: dict[tuple[dtype, bool], Spec] = {}
 
@@ -166,7 +166,7 @@ class Extreme:
         found = self.specs.get((d, values))
         if found is None:
             outputs = ((d, "a"), (int64, "index")) if values else ((int64, "index"),)
-            found = self.specs[d, values] = Spec(d, comparing(d), outputs, kind="pair", combine=self.order, identity=self.identity)
+            found = self.specs[d, values] = Spec(d, comparing(d), outputs, kind="pair", combine=_of_kind(self.order, d), identity=self.identity)
         return found
 
     def find(self, x: Tensor, dim: int | None, keepdim: bool, values: bool, whole: type[Exception] = RuntimeError) -> tuple[Tensor, ...]:

@@ -3,7 +3,8 @@ What a reduction carries from element to element, written once for rows.mako, co
 
 kind      value: one number, joined by the expression `combine` over a (earlier) and b (later), `identity` to start
           pair: a number and its index; b replaces a where `combine` holds, of equal ones the lower index stays
-          moments: count, mean, sum of squared deviations (Chan's formula joins two; blocks are summed around their own mean)
+          moments: count, mean, sum of squared deviations (Welford adds one element, Chan's formula joins two), all of them of
+          v - shift, where shift is the output's first element: far from zero no digits are lost
 dtype     of the elements; mapped: type of the expression `map` over x; acc: type the number is carried in
 outputs   (dtype, expression) each: over a and n (value), a and the word index (pair), mean, m2 and n (moments), and the scalars
 scalars   names of call-time numbers, arguments of acc's real type
@@ -86,6 +87,14 @@ static inline acc_t acc_add(const acc_t p, const ${acc.c} value, const uint at) 
 }
 </%def>
 
+## `shift` of the output whose first element lies at `at`, where `valid`
+<%def name="shift(at, valid='1')">
+% if kind == "moments":
+    ${acc.c} shift = 0;
+    if (${valid}) { ${element("v", at)} shift = v; }
+% endif
+</%def>
+
 ## writes accumulator r: raw at `slot`, or finished at `place`, where `count` elements were reduced
 <%def name="write(r, place, slot, count)">
 % if partial:
@@ -96,7 +105,7 @@ static inline acc_t acc_add(const acc_t p, const ${acc.c} value, const uint at) 
 % else:
       {
 %   if kind == "moments":
-        const ${acc.c} mean = ${r}.mean, m2 = ${r}.m2, n = (${acc.c})${count};
+        const ${acc.c} mean = ${r}.mean + shift, m2 = ${r}.m2, n = (${acc.c})${count};
 %   else:
         const ${acc.c} a = ${r}.a;
         const ${acc.real.c} n = (${acc.real.c})${count};

@@ -17,6 +17,7 @@ See accumulator.mako for what is carried. Called by ops/reduce_plan.py.
   fields = dict(value="a", pair="ai", moments="mq")[kind]
   types = dict(a=acc.c, i="uint", m=acc.c, q=acc.c)
   levels = 1 if kind == "pair" else 3
+  shifted = " - shift" if kind == "moments" else ""
 %>
 ${on.declare()}
 
@@ -72,12 +73,18 @@ void columns(__global const ${dtype.storage} *restrict data, ${on.results()}, co
   ${acc.c} n${level};
 %     endif
 %   endfor
+%   if kind == "moments":
+  ${acc.c} shifts[${TILE}];
+%   endif
   for (uint task = start; task < stop; task++) {
     const uint s = task % splits, tile = task / splits % tiles, o = task / splits / tiles;
     const uint c0 = tile * ${TILE}, width = min(columns * merged - c0, ${TILE}u);
     uint base = offset + c0${step}, place = c0 * co;
     ${on.unravel("o", "k", kept, "base", "place")}
     const uint lo = s * per, hi = min(steps, lo + per);
+%   if kind == "moments":
+    for (uint l = 0; l < width; l++) { ${on.element("v", f"base + l % columns{step}")} shifts[l] = v; }
+%   endif
 %   for level in range(levels):
     ${clear(level)}
 %   endfor
@@ -102,9 +109,9 @@ void columns(__global const ${dtype.storage} *restrict data, ${on.results()}, co
       const ${acc.c} share = 1 / n0;
       for (uint l = 0; l < width; l++) {
         ${on.element("v", f"from + l{step}")}
-        const ${acc.c} delta = v - m0[l];
+        const ${acc.c} d = v - shifts[l], delta = d - m0[l];
         m0[l] += delta * share;
-        q0[l] += delta * (v - m0[l]);
+        q0[l] += delta * (d - m0[l]);
       }
 %   endif
 %   if levels == 3:
@@ -123,6 +130,9 @@ void columns(__global const ${dtype.storage} *restrict data, ${on.results()}, co
     const uint side = min(columns, width);
     for (uint c = 0; c < side; c++) {
       acc_t r = ${lane("c")};
+%   if kind == "moments":
+      const ${acc.c} shift = shifts[c];
+%   endif
 %   if kind == "pair":
       r.i *= merged;
 %   endif
@@ -136,7 +146,7 @@ void columns(__global const ${dtype.storage} *restrict data, ${on.results()}, co
       if (s == splits - 1)
         for (uint row = steps * merged; row < count; row++) {
           ${on.element("v", f"base + row * rs{reduced - 1} + c{step}")}
-          r = acc_add(r, v, row);
+          r = acc_add(r, v${shifted}, row);
         }
       const uint to = place + c * co, slot = (o * columns + c0 + c) * splits + s;
       ${on.write("r", "to", "slot", "count")}
@@ -151,6 +161,7 @@ void columns(__global const ${dtype.storage} *restrict data, ${on.results()}, co
     const uint c = tile * threads + side, lo = s * per, hi = c < columns ? min(count, lo + per) : 0;
     uint base = offset + c${step}, place = c * co;
     ${on.unravel("o", "k", kept, "base", "place")}
+    ${on.shift("base", "lo < hi")}
     acc_t r = acc_none();
     for (uint at = lo + below; at < hi;) {
       acc_t near = acc_none();
@@ -158,7 +169,7 @@ void columns(__global const ${dtype.storage} *restrict data, ${on.results()}, co
         uint from = base;
         ${on.unravel("at", "r", reduced, "from")}
         ${on.element("v", "from")}
-        near = acc_add(near, v, at);
+        near = acc_add(near, v${shifted}, at);
       }
       r = acc_merge(r, near);
     }

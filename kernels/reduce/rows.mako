@@ -11,7 +11,10 @@ See accumulator.mako for what is carried. Called by ops/reduce_plan.py.
 <%! TUNABLES = dict(LANES=(64, 64, (16, 32, 64, 128)), WG=(1, 256, (1, 32, 64, 128, 256))) %>
 <%! from cltorch.codegen.expression import translate %>
 <%namespace name="on" file="accumulator.mako"/>
-<% step = "" if unit else f" * rs{reduced - 1}" %>
+<%
+  step = "" if unit else f" * rs{reduced - 1}"
+  shifted = " - shift" if kind == "moments" else ""
+%>
 ${on.declare()}
 
 ## for lane l and element v at place j + l of the block: LANES at once, then 16, then what is left
@@ -38,14 +41,14 @@ ${on.declare()}
 % if kind == "moments":
       ${acc.c} s_[${LANES}], q_[${LANES}];
       for (uint l = 0; l < live; l++) s_[l] = 0;
-      ${sweep("s_[l] += v;")}
+      ${sweep("s_[l] += v - shift;")}
       ${fold("s_[l] += s_[l + w];")}
       const ${acc.c} n = length, mean = s_[0] / n;
       for (uint l = 0; l < live; l++) s_[l] = q_[l] = 0;
-      ${sweep(f"const {acc.c} d = v - mean; s_[l] += d; q_[l] += d * d;")}
+      ${sweep(f"const {acc.c} d = v - shift - mean; s_[l] += d; q_[l] += d * d;")}
       ${fold("s_[l] += s_[l + w]; q_[l] += q_[l + w];")}
-      const ${acc.c} shift = s_[0] / n;
-      r = (acc_t){mean + shift, q_[0] - s_[0] * shift, n};
+      const ${acc.c} rest = s_[0] / n;
+      r = (acc_t){mean + rest, q_[0] - s_[0] * rest, n};
 % else:
       if (length < 16) {
         r = acc_none();
@@ -80,6 +83,7 @@ void rows(__global const ${dtype.storage} *restrict data, ${on.results()}, const
     const uint output = task / splits, lo = (task - output * splits) * per, hi = min(count, lo + per);
     uint base = offset, place = 0;
     ${on.unravel("output", "k", kept, "base", "place")}
+    ${on.shift("base")}
     acc_t stack[32];
     uint blocks = 0;
     for (uint at = lo; at < hi;) {
@@ -110,6 +114,7 @@ void rows(__global const ${dtype.storage} *restrict data, ${on.results()}, const
     const uint lo = (task - output * splits) * per, hi = task < tasks ? min(count, lo + per) : 0;
     uint base = offset, place = 0;
     ${on.unravel("output", "k", kept, "base", "place")}
+    ${on.shift("base", "lo < hi")}
     acc_t r = acc_none();
     for (uint at = lo + lane; at < hi;) {
       acc_t near = acc_none();
@@ -117,7 +122,7 @@ void rows(__global const ${dtype.storage} *restrict data, ${on.results()}, const
         uint from = base;
         ${on.unravel("at", "r", reduced, "from")}
         ${on.element("v", "from")}
-        near = acc_add(near, v, at);
+        near = acc_add(near, v${shifted}, at);
       }
       r = acc_merge(r, near);
     }
