@@ -1,0 +1,137 @@
+<%doc>
+c[z] = alpha * a[z] @ b[z] + beta * d[z] on devices with vector units and few, fat work-items (strategy wide).
+
+a (m, k), b (k, n), d and c (m, n) are read and written through strides; z counts batches: z = z0 * inner + z1, each with its own strides.
+scaled: bit 0 says that alpha is not 1, bit 1 that d is to be read; strides of 0 broadcast it (a bias is d with row stride 0).
+
+A work-item owns a column panel (NR = NV * VW columns) of up to TILES tiles of MR rows and keeps a tile in registers. k is summed in blocks of KC, so the
+order of additions depends on the shape alone. Three ways to read:
+  panel_direct  a through its strides, b where its rows are contiguous (column stride 1, n >= NR: the last panel overlaps its neighbour)
+  panel_half    a through its strides, b packed
+  panel_packed  both packed
+pack_a and pack_b write panels [batch][panel][k][MR or NR], as sums' type and padded with zeros; complex b in two planes per k.
+Called by ops/linalg.py; the direct ways need elements that lie in memory as they are summed (not halves, complex, small integers).
+TUNABLES: MR, NV by the number of vector registers (MR * NV + NV + 1 of them); VW lanes in a vector; KC * NR elements of b should stay in the first-level cache.
+</%doc>
+<%namespace name="tile" file="tile.mako"/>
+<%!
+TUNABLES = dict(
+    MR=(6, 6, tuple(range(1, 17))),
+    NV=(4, 4, (1, 2, 3, 4, 6, 8, 12, 16)),
+    VW=(8, 8, (2, 4, 8, 16)),
+    KC=(128, 128, (64, 128, 192, 256, 384, 512)),
+    TILES=(8, 8, (1, 2, 4, 8, 16)),
+)
+%>
+<%
+lane, planes = tile.module.lane(dtype), len(tile.module.planes(dtype))
+NR = NV * VW
+one_group = "__kernel __attribute__((reqd_work_group_size(1, 1, 1)))"
+%>
+${tile.types(dtype, VW)}
+<%def name="packer(kname, R, planar)">
+${one_group}
+void ${kname}(__global const ${dtype.storage} *restrict src, const long start, const long step, const long kstep, const long s0, const long s1,
+  __global E *restrict dst, const int count, const int k, const int inner)
+{
+  const long z0 = get_global_id(2) / inner, z1 = get_global_id(2) % inner;
+  const int from = get_global_id(1) * ${KC}, to = min(from + ${KC}, k), held = min(${R}, count - (int)get_global_id(0) * ${R});
+  __global const ${dtype.storage} *const p = src + start + z0 * s0 + z1 * s1 + get_global_id(0) * ${R} * step;
+  __global E *const q = dst + (get_global_id(2) * get_global_size(0) + get_global_id(0)) * k * ${R * planes};
+<%def name="put(step)">
+% if planes == 1:
+      q[(long)i * ${R} + r] = (E)(${dtype.load("p", f"r * {step} + i * kstep")});
+% else:
+      const ${dtype.c} v = p[r * ${step} + i * kstep];
+      q[(long)i * ${2 * R} + ${"r" if planar else "2 * r"}] = v.x;
+      q[(long)i * ${2 * R} + ${f"r + {R}" if planar else "2 * r + 1"}] = v.y;
+% endif
+</%def>
+  if (step == 1 && held == ${R}) {
+    for (int i = from; i < to; i++)
+      for (int r = 0; r < ${R}; r++) {
+        ${put("1")}
+      }
+  } else {
+    for (int i0 = from; i0 < to; i0 += 32) {
+      const int i1 = min(i0 + 32, to);
+      for (int r = 0; r < held; r++)
+        for (int i = i0; i < i1; i++) {
+          ${put("step")}
+        }
+    }
+    for (int i = from; i < to && held < ${R}; i++)
+      for (int r = held; r < ${R}; r++) {
+% if planes == 1:
+        q[(long)i * ${R} + r] = 0;
+% else:
+        q[(long)i * ${2 * R} + ${"r" if planar else "2 * r"}] = 0;
+        q[(long)i * ${2 * R} + ${f"r + {R}" if planar else "2 * r + 1"}] = 0;
+% endif
+      }
+  }
+}
+</%def>
+<%def name="product(kname, packed_a, packed_b)">
+${one_group}
+void ${kname}(
+  __global const ${lane if packed_a else dtype.storage} *restrict a, const long ao, const long ar, const long ak, const long as0, const long as1,
+  __global const ${lane if packed_b else dtype.storage} *restrict b, const long bo, const long bk, const long bs0, const long bs1,
+  ${tile.target(dtype)}, const int tiles)
+{
+  V sums[${planes * NV * MR * TILES}];
+  ${tile.locals(dtype)}
+  const int first = get_global_id(1) * tiles, last = min(first + tiles, (m + ${MR - 1}) / ${MR});
+% if packed_b:
+  const int column = get_global_id(0) * ${NR};
+  __global const E *const panel = b + bo + z0 * bs0 + z1 * bs1 + get_global_id(0) * (long)k * ${NR * planes};
+  const long pitch = ${NR * planes};
+% else:
+  const int column = min((int)get_global_id(0) * ${NR}, n - ${NR});
+  __global const E *const panel = (__global const E *)b + bo + z0 * bs0 + z1 * bs1 + column;
+  const long pitch = bk;
+% endif
+  for (int k0 = 0; k0 < k; k0 += ${KC}) {
+    const int kc = min(${KC}, k - k0);
+    for (int r = first; r < last; r++) {
+      __global const E *y = panel + k0 * pitch;
+      V *const kept = sums + (r - first) * ${MR * NV * planes};
+% if packed_a:
+      __global const E *x = a + ao + z0 * as0 + z1 * as1 + ((long)r * k + k0) * ${MR * planes};
+% else:
+      __global const E *const x = (__global const E *)a + ao + z0 * as0 + z1 * as1 + k0 * ak;
+% for i in range(MR):
+      __global const E *const x${i} = x + min(r * ${MR} + ${i}, m - 1) * ar;
+% endfor
+% endif
+      ${tile.declare(dtype, MR, NV)}
+      for (long i = 0; i < kc; i++) {
+% if packed_a:
+        ${tile.step(dtype, MR, NV, lambda i, p: f"x[{planes * i + (p == '_im')}]", lambda j, p: f"*(__global const VU *)(y + {j * VW + (NR if p == '_im' else 0)})")}
+        x += ${MR * planes};
+% else:
+        ${tile.step(dtype, MR, NV, lambda i, p: f"x{i}[i * ak]", lambda j, p: f"*(__global const VU *)(y + {j * VW})")}
+% endif
+        y += pitch;
+      }
+      ${tile.keep(dtype, MR, NV, "kept", "k0 == 0")}
+      if (k0 + kc < k) continue;
+      const int rows = min(${MR}, m - r * ${MR}), columns = min(${NR}, n - column);
+      const long row = (long)r * ${MR};
+      __global ${dtype.storage} *const out = c + to + z0 * cs0 + z1 * cs1 + row * cr + column * cc;
+      __global const ${dtype.storage} *const add = d + from + z0 * ds0 + z1 * ds1 + row * dr + column * dc;
+      for (int i = 0; i < rows; i++) {
+        const E *const s = (const E *)(kept + i * ${NV * planes});
+        ${tile.finish(dtype, NR)}
+      }
+    }
+  }
+}
+</%def>
+${packer("pack_a", MR, False)}
+${packer("pack_b", NR, True)}
+% if lane == dtype.storage or dtype.s in ("i32", "i64"):
+${product("panel_direct", False, False)}
+${product("panel_half", False, True)}
+% endif
+${product("panel_packed", True, True)}

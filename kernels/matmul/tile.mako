@@ -1,0 +1,107 @@
+<%doc>
+Register tiles of a matrix product, shared by the templates of matmul/ and conv/: only defs, no kernel.
+
+A tile is MR rows by NR = NV * VW columns of sums in explicit vectors of VW lanes: real types in c<row>_<vector>, complex types in two planes,
+c<row>_<vector>_re and _im. Integers are summed as unsigned (they wrap as their own type does), halves as floats.
+</%doc>
+<%!
+def lane(t):
+    """The C type of one lane of a sum."""
+    if t.is_complex:
+        return t.real.c
+    return t.c if t.is_float else "ulong" if t.s == "i64" else "uint"
+
+
+def planes(t):
+    return ("_re", "_im") if t.is_complex else ("",)
+
+
+def cells(t, MR, NV):
+    """(row, vector, plane) of each vector of a tile."""
+    return [(i, j, p) for i in range(MR) for j in range(NV) for p in planes(t)]
+
+
+def zero(t):
+    return "0" if not (t.is_float or t.is_complex) else t.real.zero
+
+
+def finished(t, value):
+    """A sum in the arithmetic form of ``t``."""
+    return value if t.is_float or t.is_complex else f"({t.c})({value})"
+%>
+## V: a vector as it lies aligned; VU: the same read from or written to any element's address.
+<%def name="types(t, VW)">
+typedef ${lane(t)} E;
+typedef ${lane(t)}${VW} V;
+typedef ${lane(t)}${VW} VU __attribute__((aligned(sizeof(${lane(t)}))));
+</%def>
+
+<%def name="declare(t, MR, NV)">
+% for i, j, p in cells(t, MR, NV):
+V c${i}_${j}${p} = (V)(${zero(t)});
+% endfor
+</%def>
+
+## One step along k. a(i, plane), b(j, plane): the texts that read row i's value and column vector j.
+<%def name="step(t, MR, NV, a, b)">
+% for j in range(NV):
+% for p in planes(t):
+const V b${j}${p} = ${b(j, p)};
+% endfor
+% endfor
+% for i in range(MR):
+% if t.is_complex:
+{ const V are = (V)(${a(i, "_re")}), aim = (V)(${a(i, "_im")});
+% for j in range(NV):
+  c${i}_${j}_re += are * b${j}_re; c${i}_${j}_re -= aim * b${j}_im; c${i}_${j}_im += are * b${j}_im; c${i}_${j}_im += aim * b${j}_re;
+% endfor
+}
+% else:
+{ const V av = (V)(${a(i, "")});
+% for j in range(NV):
+  c${i}_${j} += av * b${j};
+% endfor
+}
+% endif
+% endfor
+</%def>
+
+## Sums go to a private array of V, added to what it holds unless this is the first block: row i, plane p, vector j at ((i * planes) + p) * NV + j.
+<%def name="keep(t, MR, NV, array, fresh)">
+if (${fresh}) {
+% for n, (i, j, p) in enumerate((i, j, p) for i in range(MR) for p in planes(t) for j in range(NV)):
+  ${array}[${n}] = c${i}_${j}${p};
+% endfor
+} else {
+% for n, (i, j, p) in enumerate((i, j, p) for i in range(MR) for p in planes(t) for j in range(NV)):
+  ${array}[${n}] += c${i}_${j}${p};
+% endfor
+}
+</%def>
+
+## Row i of a finished tile goes out through its strides: scaled & 1: times alpha; scaled & 2: plus beta times the element of d.
+<%def name="finish(t, NR)">
+for (int j = 0; j < columns; j++) {
+  ${t.c} v = ${finished(t, "s[j]") if not t.is_complex else f"({t.c})(s[j], s[j + {NR}])"};
+  ${scale(t, "add", "i * dr + j * dc")}
+  ${t.store("out", "i * cr + j * cc", "v")};
+}
+</%def>
+
+<%def name="scale(t, pointer, index)">
+if (scaled & 1) v = mul_${t.s}(alpha, v);
+if (scaled & 2) v = mad_${t.s}(beta, ${t.load(pointer, index)}, v);
+</%def>
+
+## Parameters that every product kernel ends with, and what they mean inside: alpha, beta, z0, z1.
+<%def name="target(t)">
+  __global const ${t.storage} *d, const long from, const long dr, const long dc, const long ds0, const long ds1,
+  __global ${t.storage} *c, const long to, const long cr, const long cc, const long cs0, const long cs1,
+  const int m, const int n, const int k, const int inner,
+  ${", ".join(t.compute.scalar_parameters("alpha_") + t.compute.scalar_parameters("beta_"))}, const int scaled\
+</%def>
+
+<%def name="locals(t)">
+  const ${t.c} alpha = ${t.compute.scalar_value("alpha_")}, beta = ${t.compute.scalar_value("beta_")};
+  const long z0 = get_global_id(2) / inner, z1 = get_global_id(2) % inner;
+</%def>
