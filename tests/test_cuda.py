@@ -134,3 +134,23 @@ print("fine")
 """
     done = run_python(code, OCL_ICD_VENDORS=f"{tmp_path}/nothing")
     assert done.stdout == "fine\n", done.stderr
+
+
+@pytest.mark.skipif(cuda.device_count() < 2, reason="one OpenCL device only")
+def test_two_devices() -> None:
+    x = cltorch.arange(6, device="cuda:0").reshape(2, 3)
+    y = x.to("cuda:1")
+    assert y.device == cltorch.device("cuda:1") and (y * 2).tolist() == [[0, 2, 4], [6, 8, 10]] and x.tolist() == y.tolist()
+    with pytest.raises(RuntimeError, match="cuda:0"):
+        x + y
+    with cuda.device(1):
+        assert cuda.current_device() == 1 and cltorch.ones(2, device="cuda").device.index == 1
+        assert cuda.current_stream().device == cltorch.device("cuda:1")
+    assert cltorch.ones(2, device="cuda").device.index == 0 and get("cuda", 0).context is not get("cuda", 1).context
+    before = cuda.memory_allocated(0)
+    z = cltorch.empty(1000, device="cuda:1")
+    assert cuda.memory_allocated(0) == before and cuda.memory_allocated(1) >= z.numel() * 4
+    done = cuda.Event()
+    done.record(cuda.current_stream(1))
+    cuda.current_stream(0).wait_event(done)
+    assert done.query()

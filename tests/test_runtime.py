@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import pytest
 from processes import run_python
 
 from cltorch.errors import LaunchError, NoOpenCLError, UnsupportedDtypeError
-from cltorch.runtime import platforms, program
+from cltorch.runtime import intel, platforms, program
 from cltorch.runtime.device import Device, current_index, default_device, device, devices, get, host, resolve, set_current_index, set_default_device
 
 SCALE = """
@@ -313,3 +314,24 @@ print("fine")
 
 def test_no_opencl_error_is_a_runtime_error() -> None:
     assert issubclass(NoOpenCLError, RuntimeError)
+
+
+def test_intels_runtime_is_announced_only_where_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OCL_ICD_VENDORS", raising=False)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    with intel.announced():
+        assert "OCL_ICD_VENDORS" not in os.environ
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libintelocl.so").touch()
+    with intel.announced():
+        assert "OCL_ICD_VENDORS" not in os.environ  # its other libraries are missing
+    monkeypatch.setattr(intel, "_preload", lambda folder: True)
+    monkeypatch.setattr(intel, "SYSTEM", tmp_path / "system")
+    intel.SYSTEM.mkdir()
+    (intel.SYSTEM / "other.icd").write_text("libother.so\n")
+    (intel.SYSTEM / "broken.icd").write_text("/opt/x/libintelocl.so\n")
+    with intel.announced():
+        folder = Path(os.environ["OCL_ICD_VENDORS"])
+        assert {path.name: path.read_text() for path in folder.iterdir()} == {
+            "intel-cpu.icd": f"{tmp_path}/lib/libintelocl.so\n", "other.icd": "libother.so\n"}
+    assert "OCL_ICD_VENDORS" not in os.environ and not folder.exists()

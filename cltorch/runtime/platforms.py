@@ -1,12 +1,14 @@
 """Finding the OpenCL devices of this machine, those that pip installed included, best first."""
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any, NamedTuple
 
 import pyopencl as cl
 
 from .. import config
+from . import intel
 
 INSTALL_HINT = 'install a driver for your GPU, or an OpenCL for the CPU from PyPI: pip install "cltorch[pocl]"'
 KINDS = ("discrete GPU", "integrated GPU", "accelerator", "CPU")
@@ -27,10 +29,12 @@ def clean(text: str) -> str:
     return " ".join(text.replace("\0", " ").split())
 
 
+@functools.cache
 def platforms() -> list[Any]:
     """The loader's platforms; an empty list where there is no implementation at all."""
     try:
-        return list(cl.get_platforms())
+        with intel.announced():
+            return list(cl.get_platforms())
     except cl.Error:
         return []
 

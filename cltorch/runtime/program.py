@@ -12,6 +12,7 @@ import re
 import sys
 import tempfile
 import threading
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,9 +110,16 @@ def cache_key(device: Device, source: str, options: tuple[str, ...]) -> str:
 def _compile(device: Device, source: str, name: str, options: tuple[str, ...]) -> Any:
     debug(1, f"compiling {name} for {device.spec}")
     try:
-        return cl.Program(device.context, source).build(list(options), devices=[device.cl_device], cache_dir=NO_CACHE)
+        return quietly(cl.Program(device.context, source), device, list(options))
     except cl.Error as error:
         raise BuildError(describe_failure(device, source, name, options, str(error))) from None
+
+
+def quietly(program: Any, device: Device, options: list[str]) -> Any:
+    """Build; a compiler that praises its own work (Intel's does) is no reason to warn the user."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cl.CompilerWarning)
+        return program.build(options, devices=[device.cl_device], cache_dir=NO_CACHE)
 
 
 def describe_failure(device: Device, source: str, name: str, options: tuple[str, ...], text: str) -> str:
@@ -170,7 +178,7 @@ class Store:
         try:
             header, binary = unpack(path.read_bytes())
             launched = set(header["launched"])
-            program = cl.Program(device.context, [device.cl_device], [binary]).build(cache_dir=NO_CACHE)
+            program = quietly(cl.Program(device.context, [device.cl_device], [binary]), device, [])
             os.utime(path)
         except FileNotFoundError:
             return None
