@@ -86,6 +86,8 @@ def poll_errors(dev: Device) -> None:
     if words[0]:
         del _flags[dev]
         index = int(words[3:5].copy().view(np.int64)[0])
+        if words[1] < 0:  # kernels/loss/nll.mako
+            raise IndexError(f"Target {index} is out of bounds for {int(words[2])} classes.")
         raise out_of_bounds(index, int(words[1]), int(words[2]))
 
 
