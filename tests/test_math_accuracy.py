@@ -165,6 +165,20 @@ def test_float64(case: Case, double: Functions) -> None:
     _report(case, x, double(case.name, x), want, max(case.ours, case.driver, 5), keeps_subnormals=True)
 
 
+EDGE_NAMES = ("exp", "exp2", "expm1", "log", "log1p", "tanh", "sigmoid", "sqrt")
+
+
+@pytest.mark.parametrize("name", EDGE_NAMES)
+def test_float64_at_the_edges(name: str, double: Functions) -> None:
+    """Overflow, subnormal results, infinities, NaN and the poles."""
+    case = CASES[NAMES.index(name)]
+    x = np.array([*EDGES, 5e-324, -5e-324, 1e-310, 1.7976931348623157e308, 709.78, 709.79, -708.4, -744.4, -745.13, -745.2, 1023.9, 1024, -1074,
+                  -1075.1, 1e-17, -1e-17, 3e-9, 22.5, 1e300])
+    with np.errstate(all="ignore"):
+        want = case.numpy(x)
+    _report(case, x, double(name, x), want, 4, keeps_subnormals=True)
+
+
 PAIRS = {
     "pow": (np.power, (((0, 10), (-20, 20)), ((0.9, 1.1), (-700, 700)), ((-10, 10), (-3, 3)), ((0, 1e-38), (-1.5, 1.5)), (ALL_BITS, ALL_BITS)), 3, 16),
     "atan2": (np.arctan2, (((-1, 1), (-1, 1)), ((-10, 10), (-1, 1)), (ALL_BITS, ALL_BITS)), 3, 6),

@@ -1,147 +1,193 @@
 <%doc>
 exp and log and what is made of them: exp exp2 expm1 log log2 log10 log1p sigmoid logsigmoid softplus log_add_exp log_add_exp2 logit
-sinh cosh tanh asinh acosh atanh. In float32 and strategy wide all are plain C without branches, so that compilers vectorise a loop that
-calls them. Errors are in units in the last place (ulp) over all floats, measured by tests/test_math_accuracy.py.
+sinh cosh tanh asinh acosh atanh. In strategy wide all are plain C without branches, so that compilers vectorise a loop that calls
+them, but for log2, log10 and the hyperbolic functions other than tanh in float64. Errors are in units in the last place (ulp) over all floats, measured by tests/test_math_accuracy.py.
 </%doc>
 
-## e^f - 1 - f on |f| <= ln(2) / 2, relative error of the whole 2^-31.
+<%!
+# What the float types differ in. MAGIC is 1.5 * 2^bits: adding it rounds to an integer, which then is in the low bits. LN2 is cut in two
+# so that an exponent times the first part is exact. ROOT is the bit pattern of sqrt(1/2). The tail of exp is near-minimax.
+KINDS = {
+    "f32": dict(
+        int="int", uint="uint", bits=23, bias=127, MAGIC=12582912.0, MAGIC_BITS="0x4b400000", LN2=("0x1.62e4p-1f", 1.4286068e-06),
+        ROOT="0x3f3504f3u", MANTISSA="0x007fffffu", tiny="0x1p-126f", up="0x1p25f", lift=25.0, exact="0x1p-25f",
+        low=-104, high=89, high_half=90, high_expm1=89.7, low_expm1=-18, low2=-151, high2=129,
+        tail=(0.5, 0.16666666, 0.041666493, 0.008333548, 0.0013932318, 0.00019759928)),
+    "f64": dict(
+        int="long", uint="ulong", bits=52, bias=1023, MAGIC=6755399441055744.0, MAGIC_BITS="0x4338000000000000L",
+        LN2=("0x1.62e42feep-1", 1.9082149292705877e-10), ROOT="0x3fe6a09e667f3bcdUL", MANTISSA="0x000fffffffffffffUL",
+        tiny="0x1p-1022", up="0x1p54", lift=54.0, exact="0x1p-54",
+        low=-746, high=710, high_half=711, high_expm1=710.6, low_expm1=-38, low2=-1076, high2=1025,
+        tail=(0.5, 0.1666666666666667, 0.04166666666666667, 0.008333333333326084, 0.0013888888888883711, 0.0001984126987500228,
+              2.480158732567746e-05, 2.755725517000089e-06, 2.755727347871858e-07, 2.5105312729622103e-08, 2.09147553258932e-09))}
+LOG_F32 = (0.33333313, -0.2500001, 0.20002073, -0.16667993, 0.14220315, -0.12406087, 0.11883792, -0.11671285, 0.067501776)
+LOG_F64 = (0.6666666666666666, 0.4000000000000088, 0.2857142857080285, 0.22222222391887064, 0.18181795621632782, 0.15386240708969665,
+           0.13268746195596595, 0.13086907887965027)
+%>
+
+## e^f - 1 - f on |f| <= ln(2) / 2, relative error of the whole 2^-31 (float64: 2^-60).
 <%def name="exp_tail(t, wide)">
-% if t.s == "f32":
-static inline float exp_tail_f32(float f) {
-  return f * f * ${poly("f", [0.5, 0.16666666, 0.041666493, 0.008333548, 0.0013932318, 0.00019759928])};
+% if t.is_float:
+static inline ${t.c} exp_tail_${t.s}(${t.c} f) {
+  return f * f * ${poly("f", KINDS[t.s]["tail"])};
 }
 % endif
 </%def>
 
-## x * 2^n for n from -252 to 254: two factors, so that subnormal results are rounded once and 2^128 needs no float.
+## x * 2^n in two factors, so that subnormal results are rounded once and the largest power needs no number.
 <%def name="scale(t, wide)">
-% if t.s == "f32":
-static inline float scale_f32(float x, int n) {
-  const int half_n = n >> 1;
-  return x * as_float((uint)(half_n + 127) << 23) * as_float((uint)(n - half_n + 127) << 23);
+% if t.is_float:
+<% k = KINDS[t.s] %>
+static inline ${t.c} scale_${t.s}(${t.c} x, ${k["int"]} n) {
+  const ${k["int"]} half_n = n >> 1;
+  return x * exponent_${t.s}(half_n) * exponent_${t.s}(n - half_n);
 }
 % endif
 </%def>
 
-## x = n * ln(2) + f for |x| <= 104, |f| <= ln(2) / 2; gives e^f - 1 - large and large, the exact part of f. NaN stays NaN.
-## The constant is 1.5 * 2^23: adding it rounds to an integer, which then is in the low bits.
+## 2^n for normal results.
+<%def name="exponent(t, wide)">
+% if t.is_float:
+<% k = KINDS[t.s] %>
+static inline ${t.c} exponent_${t.s}(${k["int"]} n) { return as_${t.c}((${k["uint"]})(n + ${k["bias"]}) << ${k["bits"]}); }
+% endif
+</%def>
+
+## x = n * ln(2) + f, |f| <= ln(2) / 2, |x| at most about 104 (float64: 746); gives e^f - 1 - large and large, the exact part of f. NaN stays NaN.
 <%def name="exp_split(t, wide)">
-% if t.s == "f32":
-static inline float exp_split_f32(float x, int *n, float *large) {
-  const float k = x * 1.442695f + 12582912.0f, whole = k - 12582912.0f;
-  const float small = whole * 1.4286068e-06f;
-  *n = as_int(k) - 0x4b400000;
-  *large = x - whole * 0x1.62e4p-1f;
-  return exp_tail_f32(*large - small) - small;
+% if t.is_float:
+<% k = KINDS[t.s] %>
+static inline ${t.c} exp_split_${t.s}(${t.c} x, ${k["int"]} *n, ${t.c} *large) {
+  const ${t.c} k = x * ${t.lit(1.4426950408889634)} + ${t.lit(k["MAGIC"])}, whole = k - ${t.lit(k["MAGIC"])};
+  const ${t.c} small = whole * ${t.lit(k["LN2"][1])};
+  *n = as_${k["int"]}(k) - ${k["MAGIC_BITS"]};
+  *large = x - whole * ${k["LN2"][0]};
+  return exp_tail_${t.s}(*large - small) - small;
 }
 % endif
 </%def>
 
 ## 1 ulp; subnormal results are exact to rounding.
 <%def name="exp(t, wide)">
-% if native:
+% if t.is_float and not wide:
 ${builtin("exp")}
-% elif t.s == "f32":
-static inline float exp_f32(float x) {
-  int n;
-  float f;
-  const float tail = exp_split_f32(x > 89.0f ? 89.0f : x < -104.0f ? -104.0f : x, &n, &f);
-  return scale_f32(1.0f + (f + tail), n);
+% elif t.is_float:
+<% k = KINDS[t.s] %>
+static inline ${t.c} exp_${t.s}(${t.c} x) {
+  ${k["int"]} n;
+  ${t.c} f;
+  const ${t.c} tail = exp_split_${t.s}(x > ${t.lit(k["high"])} ? ${t.lit(k["high"])} : x < ${t.lit(k["low"])} ? ${t.lit(k["low"])} : x, &n, &f);
+  return scale_${t.s}(1 + (f + tail), n);
 }
 % endif
 </%def>
 
 ## e^x / 2 where e^x alone overflows already.
 <%def name="exp_half(t, wide)">
-% if t.s == "f32":
-static inline float exp_half_f32(float x) {
-  int n;
-  float f;
-  const float tail = exp_split_f32(x > 90.0f ? 90.0f : x < -104.0f ? -104.0f : x, &n, &f);
-  return scale_f32(1.0f + (f + tail), n - 1);
+% if t.is_float:
+<% k = KINDS[t.s] %>
+static inline ${t.c} exp_half_${t.s}(${t.c} x) {
+  ${k["int"]} n;
+  ${t.c} f;
+  const ${t.c} c = x > ${t.lit(k["high_half"])} ? ${t.lit(k["high_half"])} : x < ${t.lit(k["low"])} ? ${t.lit(k["low"])} : x;
+  const ${t.c} tail = exp_split_${t.s}(c, &n, &f);
+  return scale_${t.s}(1 + (f + tail), n - 1);
 }
 % endif
 </%def>
 
 ## 1 ulp.
 <%def name="exp2(t, wide)">
-% if native:
+% if t.is_float and not wide:
 ${builtin("exp2")}
-% elif t.s == "f32":
-static inline float exp2_f32(float x) {
-  const float c = x > 129.0f ? 129.0f : x < -151.0f ? -151.0f : x, k = c + 12582912.0f;
-  const float f = (c - (k - 12582912.0f)) * 0.6931472f;
-  return scale_f32(1.0f + (f + exp_tail_f32(f)), as_int(k) - 0x4b400000);
+% elif t.is_float:
+<% k = KINDS[t.s] %>
+static inline ${t.c} exp2_${t.s}(${t.c} x) {
+  const ${t.c} c = x > ${t.lit(k["high2"])} ? ${t.lit(k["high2"])} : x < ${t.lit(k["low2"])} ? ${t.lit(k["low2"])} : x;
+  const ${t.c} k = c + ${t.lit(k["MAGIC"])}, f = (c - (k - ${t.lit(k["MAGIC"])})) * ${t.lit(0.6931471805599453)};
+  return scale_${t.s}(1 + (f + exp_tail_${t.s}(f)), as_${k["int"]}(k) - ${k["MAGIC_BITS"]});
 }
 % endif
 </%def>
 
 ## (e^x - 1) / 2, finite as long as the half is: 2^(n-2) * (1 + f + tail) - 1/4 with the rounding error of the large sum put back, doubled.
 <%def name="expm1_half(t, wide)">
-% if t.s == "f32":
-static inline float expm1_half_f32(float x) {
-  int n;
-  float f;
-  const float tail = exp_split_f32(x > 89.7f ? 89.7f : x < -18.0f ? -18.0f : x, &n, &f);
-  const float s = as_float((uint)(n + 125) << 23), large = s - 0.25f, part = s * f, sum = large + part;
-  const float lost = n > 0 ? part - (sum - large) : large - (sum - part);
-  return 2.0f * (sum + (lost + s * tail));
+% if t.is_float:
+<%
+k = KINDS[t.s]
+high, low = t.lit(k["high_expm1"]), t.lit(k["low_expm1"])
+%>
+static inline ${t.c} expm1_half_${t.s}(${t.c} x) {
+  ${k["int"]} n;
+  ${t.c} f;
+  const ${t.c} tail = exp_split_${t.s}(x > ${high} ? ${high} : x < ${low} ? ${low} : x, &n, &f);
+  const ${t.c} s = exponent_${t.s}(n - 2), large = s - ${t.lit(0.25)}, part = s * f, sum = large + part;
+  const ${t.c} lost = n > 0 ? part - (sum - large) : large - (sum - part);
+  return 2 * (sum + (lost + s * tail));
 }
 % endif
 </%def>
 
-## 1 ulp; exact for |x| < 2^-25, where halving a subnormal would lose a bit.
+## 1 ulp; exact near 0, where halving a subnormal would lose a bit.
 <%def name="expm1(t, wide)">
-% if native:
+% if t.is_float and not wide:
 ${builtin("expm1")}
-% elif t.s == "f32":
-static inline float expm1_f32(float x) {
-  const float y = 2.0f * expm1_half_f32(x);
-  return x < 0x1p-25f && x > -0x1p-25f ? x : y;
+% elif t.is_float:
+<% k = KINDS[t.s] %>
+static inline ${t.c} expm1_${t.s}(${t.c} x) {
+  const ${t.c} y = 2 * expm1_half_${t.s}(x);
+  return x < ${k["exact"]} && x > -${k["exact"]} ? x : y;
 }
 % endif
 </%def>
 
-## ln(1 + f) - f on sqrt(1/2) - 1 <= f <= sqrt(2) - 1.
+## ln(1 + f) - f on sqrt(1/2) - 1 <= f <= sqrt(2) - 1: a polynomial, or (float64) the series of atanh in s = f / (2 + f).
 <%def name="log_tail(t, wide)">
 % if t.s == "f32":
 static inline float log_tail_f32(float f) {
   const float z = f * f;
-  return z * f * ${poly("f", [0.33333313, -0.2500001, 0.20002073, -0.16667993, 0.14220315, -0.12406087, 0.11883792, -0.11671285, 0.067501776])} - 0.5f * z;
+  return z * f * ${poly("f", LOG_F32)} - 0.5f * z;
+}
+% elif t.s == "f64":
+static inline double log_tail_f64(double f) {
+  const double s = f / (2.0 + f), z = s * s, half_square = 0.5 * f * f;
+  return s * (half_square + z * ${poly("z", LOG_F64)}) - half_square;
 }
 % endif
 </%def>
 
 ## x = 2^e * (1 + f) for positive finite x, subnormals too; gives f between sqrt(1/2) - 1 and sqrt(2) - 1.
 <%def name="log_split(t, wide)">
-% if t.s == "f32":
-static inline float log_split_f32(float x, float *e) {
-  const int tiny = x < 0x1p-126f;
-  const uint bits = as_uint(tiny ? x * 0x1p25f : x) - 0x3f3504f3u;
-  *e = (float)((int)bits >> 23) - (tiny ? 25.0f : 0.0f);
-  return as_float((bits & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
+% if t.is_float:
+<% k = KINDS[t.s] %>
+static inline ${t.c} log_split_${t.s}(${t.c} x, ${t.c} *e) {
+  const int tiny = x < ${k["tiny"]};
+  const ${k["uint"]} bits = as_${k["uint"]}(tiny ? x * ${k["up"]} : x) - ${k["ROOT"]};
+  *e = (${t.c})(int)((${k["int"]})bits >> ${k["bits"]}) - (tiny ? ${t.lit(k["lift"])} : ${t.zero});
+  return as_${t.c}((bits & ${k["MANTISSA"]}) + ${k["ROOT"]}) - 1;
 }
 % endif
 </%def>
 
 ## What a logarithm is where x isn't positive and finite; y elsewhere.
 <%def name="log_edges(t, wide)">
-% if t.s == "f32":
-static inline float log_edges_f32(float x, float y) {
-  return x < INFINITY ? (x > 0.0f ? y : x == 0.0f ? -INFINITY : NAN) : x;
+% if t.is_float:
+static inline ${t.c} log_edges_${t.s}(${t.c} x, ${t.c} y) {
+  return x < INFINITY ? (x > 0 ? y : x == 0 ? -INFINITY : NAN) : x;
 }
 % endif
 </%def>
 
 ## 1 ulp.
 <%def name="log(t, wide)">
-% if native:
+% if t.is_float and not wide:
 ${builtin("log")}
-% elif t.s == "f32":
-static inline float log_f32(float x) {
-  float e;
-  const float f = log_split_f32(x, &e);
-  return log_edges_f32(x, ((e * -2.1219444e-04f + log_tail_f32(f)) + f) + e * 0.693359375f);
+% elif t.is_float:
+<% high, low = KINDS[t.s]["LN2"] %>
+static inline ${t.c} log_${t.s}(${t.c} x) {
+  ${t.c} e;
+  const ${t.c} f = log_split_${t.s}(x, &e);
+  return log_edges_${t.s}(x, ((e * ${t.lit(low)} + log_tail_${t.s}(f)) + f) + e * ${high});
 }
 % endif
 </%def>
@@ -175,17 +221,18 @@ static inline float log10_f32(float x) {
 
 ## 1 ulp. The rounding error of 1 + x is put back; near 0 that sum isn't needed.
 <%def name="log1p(t, wide)">
-% if native:
+% if t.is_float and not wide:
 ${builtin("log1p")}
-% elif t.s == "f32":
-static inline float log1p_f32(float x) {
-  float e;
-  const float u = 1.0f + x, split = log_split_f32(u, &e);
-  const int near = e == 0.0f;
-  const float lost = x < 1.0f ? x - (u - 1.0f) : 1.0f - (u - x);
-  const float f = near ? x : split, correction = near ? 0.0f : lost / u;
-  const float y = f + (log_tail_f32(f) + (e * -2.1219444e-04f + correction));
-  return log_edges_f32(u, near ? f + log_tail_f32(f) : y + e * 0.693359375f);
+% elif t.is_float:
+<% high, low = KINDS[t.s]["LN2"] %>
+static inline ${t.c} log1p_${t.s}(${t.c} x) {
+  ${t.c} e;
+  const ${t.c} u = 1 + x, split = log_split_${t.s}(u, &e);
+  const int near = e == 0;
+  const ${t.c} lost = x < 1 ? x - (u - 1) : 1 - (u - x);
+  const ${t.c} f = near ? x : split, correction = near ? ${t.zero} : lost / u, tail = log_tail_${t.s}(f);
+  const ${t.c} far = (f + (tail + (e * ${t.lit(low)} + correction))) + e * ${high};
+  return log_edges_${t.s}(u, near ? f + tail : far);
 }
 % endif
 </%def>
@@ -241,9 +288,9 @@ static inline ${t.c} log_add_exp2_${t.s}(${t.c} a, ${t.c} b) {
 % endif
 </%def>
 
-## 2 ulp. Odd polynomial near 0, 1 - 2 / (e^2|x| + 1) elsewhere.
+## 2 ulp. Odd polynomial near 0, 1 - 2 / (e^2|x| + 1) elsewhere; float64 as h / (h + 1), h = (e^2|x| - 1) / 2.
 <%def name="tanh(t, wide)">
-% if native:
+% if t.is_float and not wide:
 ${builtin("tanh")}
 % elif t.s == "f32":
 static inline float tanh_f32(float x) {
@@ -252,8 +299,13 @@ static inline float tanh_f32(float x) {
   int n;
   float f;
   const float tail = exp_split_f32(a > 10.0f ? 20.0f : 2.0f * a, &n, &f);
-  const float e = (1.0f + (f + tail)) * as_float((uint)(n + 127) << 23);
+  const float e = (1.0f + (f + tail)) * exponent_f32(n);
   return a < 0.55f ? near : copysign_f32(1.0f - 2.0f / (e + 1.0f), x);
+}
+% elif t.s == "f64":
+static inline double tanh_f64(double x) {
+  const double a = abs_f64(x), h = expm1_half_f64(a > 22.0 ? 44.0 : 2.0 * a);
+  return a < 0x1p-28 ? x : copysign_f64(h / (h + 1.0), x);
 }
 % endif
 </%def>

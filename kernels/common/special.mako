@@ -28,23 +28,23 @@ static inline float erf_f32(float x) {
   const float p = ${poly("c", [-0.00032056496, -1.1271716, -0.63801235, -0.10321797, 0.021889457, -0.0029600458, 0.0001875951])};
   int n;
   float f;
-  const float tail = exp_split_f32(p, &n, &f), rest = (1.0f + (f + tail)) * as_float((uint)(n + 127) << 23);
+  const float tail = exp_split_f32(p, &n, &f), rest = (1.0f + (f + tail)) * exponent_f32(n);
   return a < 1.0f ? near : copysign_f32(1.0f - rest, x);
 }
 % endif
 </%def>
 
-## e^(a^2) erfc(a) for a >= 0.
+## e^(a^2) erfc(a) for 0 <= a <= 10^9.
 <%def name="erfcx_right(t, wide)">
 % if t.is_float:
 static inline ${t.c} erfcx_right_${t.s}(${t.c} a) {
-  const ${t.c} u = a < ${t.lit(1e30)} ? (a - 2) / (a + 2) : ${t.one};
+  const ${t.c} u = (a - 2) / (a + 2);
   return ${t.lit(0.5)} * ${poly("u", ERFCX[t.s])} / (${t.lit(0.5)} + a);
 }
 % endif
 </%def>
 
-## 3 ulp down to the smallest subnormal: e^(-a^2) with the rounding error of the square put back.
+## 4 ulp down to the smallest subnormal: e^(-a^2) with the rounding error of the square put back.
 <%def name="erfc(t, wide)">
 % if native:
 ${builtin("erfc")}
@@ -66,7 +66,7 @@ static inline float erfc_f32(float x) {
 <%def name="erfcx(t, wide)">
 % if t.is_float:
 static inline ${t.c} erfcx_${t.s}(${t.c} x) {
-  const ${t.c} y = erfcx_right_${t.s}(abs_${t.s}(x));
+  const ${t.c} a = abs_${t.s}(x), y = a < ${t.lit(1e9)} ? erfcx_right_${t.s}(a) : ${t.lit(0.5641895835477563)} / a;
   return x < 0 ? 2 * exp_${t.s}(x * x) - y : y;
 }
 % endif
