@@ -114,6 +114,8 @@ class Pointwise:
             shape, dev, common, operands = _unify(self, operands)
             instruction = self.instructions.get(common) or self.instruction(common)
             args = tuple([_leaf(o, shape) if isinstance(o, Tensor) else o for o in operands])
+        if scalars and instruction.compute.category < CATEGORY_FLOAT:
+            scalars = tuple([int(v) for v in scalars])  # as PyTorch: 1.5 means 1 to an operator on integers
         out = record(instruction, args, scalars, shape, dev)
         tracked, at_once = False, lazy.EAGER
         for o in operands:
@@ -311,7 +313,8 @@ def _write_through(target: Tensor, source: Tensor) -> None:
 
 
 def _reads(value: Value, memory: Value, target: Tensor) -> tuple[int, bool]:
-    """How often a pending value reads ``memory``, and whether anywhere but at the target's own elements."""
+    """How often a pending value reads ``memory``, and whether anywhere but at the target's own elements, or through an operator before its
+    last: that one's result may be wanted later, when the memory has changed."""
     count, elsewhere = 0, False
     for arg in value.args:
         if type(arg) is Value:
@@ -319,7 +322,7 @@ def _reads(value: Value, memory: Value, target: Tensor) -> tuple[int, bool]:
                 count, elsewhere = count + 1, elsewhere or not target.is_contiguous() or target.offset != 0
             elif arg.block is None:
                 more, other = _reads(arg, memory, target)
-                count, elsewhere = count + more, elsewhere or other
+                count, elsewhere = count + more, elsewhere or other or more > 0
         elif type(arg) is Read and arg.value is memory:
             count += 1
             elsewhere = elsewhere or arg.offset != target.offset or arg.strides != target._strides

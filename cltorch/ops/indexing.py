@@ -279,18 +279,17 @@ def masked_select(input: Tensor, mask: Tensor, *, out: Tensor | None = None) -> 
 
 @composite("masked_scatter", method=True, inplace=True)
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
-    """A copy in which the places where mask is true take source's elements, in row-major order. RuntimeError where they run out."""
+    """A copy in which the places where mask is true take source's elements, in row-major order. RuntimeError where they run out; waits for the device."""
     if source.dtype is not input.dtype:
         raise RuntimeError(f"masked_scatter: expected self and source to have same dtypes but got {input.dtype} and {source.dtype}")
     shape = broadcast_shapes(input.shape, mask.shape)
-    mask = _mask("masked_scatter", mask).expand(shape)
-    if source.numel() == 0 or mask.numel() == 0:
-        if mask.any().item():
-            raise RuntimeError("masked_scatter: expected source to have at least as many elements as mask has true ones")
-        return input.clone()
-    rank = reshape(mask, -1).cumsum(0) - 1
-    picked = subscript.gather(reshape(source, -1), [(0, choose(reshape(mask, -1), rank, 0))])
-    return choose(mask, reshape(picked, shape), input)
+    places = mask_indices(_mask("masked_scatter", mask).expand(shape).reshape(shape or (1,)))
+    count = places[0].shape[0]
+    if count > source.numel():
+        raise RuntimeError(f"masked_scatter: expected source to have at least as many elements as mask has true ones: {source.numel()} and {count}")
+    out = input.expand(shape).reshape(shape or (1,)).clone()
+    subscript.write(out, list(enumerate(places)), True, reshape(source, -1)[:count], name="masked_scatter")
+    return reshape(out, shape)
 
 
 @composite("nonzero", method=True, differentiable=False, ref=lambda x, as_tuple=False: np.nonzero(x) if as_tuple else np.argwhere(x),

@@ -32,7 +32,10 @@ def sort_rows(x: Tensor, descending: bool = False, bits: int | None = None) -> t
     values, indices = dispatch.empty(x.shape, x.dtype, dev), dispatch.empty(x.shape, int64, dev)
     if rows and n:
         small = n <= ROWS_LIMIT or rows >= dev.wide_groups if dev.strategy == "wide" else n <= TILE
-        (_sort_small if small else _sort_long)(x, values, indices, descending, bits)
+        if small:
+            _sort_small(x, values, indices, descending)
+        else:
+            _sort_long(x, values, indices, descending, bits)
     return values, indices
 
 
@@ -40,16 +43,17 @@ def _keys(dev: Device, d: dtype, count: int) -> Tensor:
     return dispatch.empty((count,), int64 if d.itemsize == 8 else int32, dev)
 
 
-def _sort_small(x: Tensor, values: Tensor, indices: Tensor, descending: bool, bits: int | None) -> None:
+def _sort_small(x: Tensor, values: Tensor, indices: Tensor, descending: bool) -> None:
     rows, n = x.shape
     dev, wide = x._dev, x._dev.strategy == "wide"
     local = group_size(dev, 128)
     groups = min(rows, dev.wide_groups if wide else dev.compute_units * 16)
     scratch = groups * 2 * n if wide else 1
     first, end = key_bits(x.dtype)
+    keys, places = _keys(dev, x.dtype, scratch), dispatch.empty((scratch,), int32, dev)
     kernel = dispatch.kernel(dev, "sorting/rows", dtype=x.dtype, first_bit=first, bits=end, WG=local)
     kernel((groups * local,), (local,), dispatch.buffer(x), x.offset, dispatch.buffer(values), dispatch.buffer(indices),
-           dispatch.buffer(_keys(dev, x.dtype, scratch)), dispatch.buffer(dispatch.empty((scratch,), int32, dev)), rows, n, int(descending))
+           dispatch.buffer(keys), dispatch.buffer(places), rows, n, int(descending))
 
 
 def _sort_long(x: Tensor, values: Tensor, indices: Tensor, descending: bool, bits: int | None) -> None:
@@ -60,7 +64,8 @@ def _sort_long(x: Tensor, values: Tensor, indices: Tensor, descending: bool, bit
     parts = max(1, min(-(-n // PART[dev.strategy]), -(-dev.wide_groups // rows) if wide else MAX_PARTS))
     per = -(-n // parts)
     here, there = (_keys(dev, x.dtype, total), dispatch.empty((total,), int32, dev)), (_keys(dev, x.dtype, total), dispatch.empty((total,), int32, dev))
-    tally = dispatch.buffer(dispatch.empty((rows << digit, parts), int32, dev))
+    counts = dispatch.empty((rows << digit, parts), int32, dev)
+    tally = dispatch.buffer(counts)
     begin, count, scan, scatter, finish = (dispatch.kernel(dev, "sorting/radix", entry, dtype=x.dtype, DIGIT=digit, WG=local)
                                            for entry in ("begin", "count", "scan", "scatter", "finish"))
     begin(*dispatch.groups(dev, total), dispatch.buffer(here[0]), dispatch.buffer(here[1]), dispatch.buffer(x), x.offset, total, n, int(descending))
@@ -86,13 +91,13 @@ def top_rows(x: Tensor, k: int, largest: bool) -> tuple[Tensor, Tensor]:
     dispatch.numel_32("topk", x)
     values, indices = dispatch.empty((rows, parts * k), x.dtype, dev), dispatch.empty((rows, parts * k), int64, dev)
     kernel = dispatch.kernel(dev, "sorting/topk", dtype=x.dtype)
-    size = _jobs(dev, rows * parts)
-    kernel(*size, dispatch.buffer(x), x.offset, dispatch.buffer(values), dispatch.buffer(indices),
-           dispatch.buffer(_keys(dev, x.dtype, rows * parts * k)), rows, n, parts, k, int(not largest))
+    best = _keys(dev, x.dtype, rows * parts * k)
+    kernel(*_jobs(dev, rows * parts), dispatch.buffer(x), x.offset, dispatch.buffer(values), dispatch.buffer(indices),
+           dispatch.buffer(best), rows, n, parts, k, int(not largest))
     if parts == 1:
         return values, indices
-    best, where = top_rows(values, k, largest)
-    return best, indices.gather(1, where)
+    winners, where = top_rows(values, k, largest)
+    return winners, indices.gather(1, where)
 
 
 def _jobs(dev: Device, count: int) -> tuple[tuple[int], tuple[int]]:

@@ -87,8 +87,8 @@ def scatter_reduce_(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce:
         return input
     address, old = gather_addresses(input.shape, input._strides, d, index), input.detach().clone()
     rules = _Rules(old, given.detach(), lambda t: pick(t, d, index), lambda t, s: scatter_add_(t, d, index, s), lambda t: zeroed(t, d, index), op, include_self)
-    out = overwritten("scatter_reduce_", input, lambda t: accumulate(t, address, Columns(), given, op, include_self), (input, rules.of_self),
-                      (given, rules.of_source), index=index)
+    out = overwritten("scatter_reduce_", input, lambda t: accumulate(t, address, Columns(), given, op, include_self), (input, lambda g: rules.of_self(g)),
+                      (given, lambda g: rules.of_source(g)), index=index)
     rules.result = out.detach().clone() if out._rg else None
     return out
 

@@ -291,10 +291,8 @@ def _fills_mask(parsed: Parsed, value: Any) -> bool:
 def write(target: Tensor, indices: list[tuple[int, Tensor]], distinct: bool, value: Tensor, sums: bool = False, name: str = "index_put_") -> Tensor:
     """target at index tensors = value, in place (``sums``: added)."""
     if value.dtype is not target.dtype:
-        if sums and value.dim():
-            raise RuntimeError(f"Index put requires the source and destination dtypes match, got {target.dtype} for the destination and {value.dtype} for "
+        raise RuntimeError(f"Index put requires the source and destination dtypes match, got {target.dtype} for the destination and {value.dtype} for "
                                "the source.")
-        value = value.to(target.dtype)
     if value._dev is not target._dev:
         if value.dim():
             raise RuntimeError(f"expected the value to be on {target.device}, but it is on {value.device} ({name}: move it with .to(device))")

@@ -13,7 +13,7 @@ from ..core.pointwise import assign, constant
 from ..core.tensor import Tensor, alias
 from ..core.view import view_of
 from ..dtype import COMPLEX, dtype
-from ..shape import broadcast_shapes, contiguous_strides, infer_shape, normalize_dim, view_strides
+from ..shape import broadcast_shapes, contiguous_strides, infer_shape, view_strides
 from . import geometry
 from .arguments import listed, tensors_of, variadic
 from .registry import composite, view

@@ -11,8 +11,9 @@ key, order       the addresses sorted, and where in `value` each came from      
 acc = dtype if op in ("amax", "amin") else dtype.acc
 A = acc.c
 last = inners - 1
+nan = " || {v} != {v}" if dtype.is_float else ""  # a NaN wins
 combine = {"sum": "{a} + {v}", "mean": "{a} + {v}", "prod": "{a} * {v}",
-           "amax": "({v} > {a} || {v} != {v}) ? {v} : {a}", "amin": "({v} < {a} || {v} != {v}) ? {v} : {a}"}[op]
+           "amax": "({v} > {a}" + nan + ") ? {v} : {a}", "amin": "({v} < {a}" + nan + ") ? {v} : {a}"}[op]
 BLOCK = 64
 %>
 <%def name="parameters()">
