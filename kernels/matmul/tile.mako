@@ -66,15 +66,19 @@ const V b${j}${p} = ${b(j, p)};
 % endfor
 </%def>
 
-## Sums go to a private array of V, added to what it holds unless this is the first block: row i, plane p, vector j at ((i * planes) + p) * NV + j.
-<%def name="keep(t, MR, NV, array, fresh)">
+## Sums go to a private array of V, added to what it holds unless this is the first block. at(row, vector): the index; without it row i, plane p, vector j lie at
+## ((i * planes) + p) * NV + j.
+<%def name="keep(t, MR, NV, array, fresh, at=None)">
+<%
+places = [(i, j, p, at(i, j) if at else (i * len(planes(t)) + planes(t).index(p)) * NV + j) for i, j, p in cells(t, MR, NV)]
+%>
 if (${fresh}) {
-% for n, (i, j, p) in enumerate((i, j, p) for i in range(MR) for p in planes(t) for j in range(NV)):
-  ${array}[${n}] = c${i}_${j}${p};
+% for i, j, p, place in places:
+  ${array}[${place}] = c${i}_${j}${p};
 % endfor
 } else {
-% for n, (i, j, p) in enumerate((i, j, p) for i in range(MR) for p in planes(t) for j in range(NV)):
-  ${array}[${n}] += c${i}_${j}${p};
+% for i, j, p, place in places:
+  ${array}[${place}] += c${i}_${j}${p};
 % endfor
 }
 </%def>

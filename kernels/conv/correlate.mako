@@ -1,0 +1,95 @@
+<%doc>
+out[n, g, m, y, x] = bias[g, m] + sum over c, ky, kx of w[g, m, c, ky, kx] * src[n, g, c, y * strideh + dy0 + ky * dyh, x * stridew + dx0 + kx * dxw], zero outside
+the image (strategy wide). A convolution's forward pass is this with dy0 = -padding, dyh = dilation; its gradient to the input is this, once for each
+remainder of the input's rows and columns by the stride, with the taps that reach them (ops/convolution.py).
+
+pack writes the weights as panels [g][tile of MR rows][c, ky, kx][MR], zeros below the last row. correlate: a work-item owns a tile of tileh by tilew outputs of one
+image and up to ``tiles`` row tiles; it stages a window of up to ``block`` channels (stage.mako) and keeps MR by NR sums in registers over its taps.
+Bounds: STAGE and SUMS elements of private memory, TAPS offsets. TUNABLES as in matmul/panel.mako.
+</%doc>
+<%namespace name="tile" file="/matmul/tile.mako"/>
+<%namespace name="stage" file="stage.mako"/>
+<%!
+TUNABLES = dict(
+    MR=(6, 6, tuple(range(1, 17))),
+    NV=(4, 4, (1, 2, 4, 8)),
+    VW=(8, 8, (2, 4, 8, 16)),
+    STAGE=(12288, 12288, (6144, 12288)),
+    SUMS=(12288, 12288, (6144, 12288)),
+    TAPS=(256, 256, (128, 256, 512)),
+)
+%>
+<%
+NR = NV * VW
+one_group = "__kernel __attribute__((reqd_work_group_size(1, 1, 1)))"
+%>
+${tile.types(dtype, VW)}
+${one_group}
+void pack(__global const ${dtype.storage} *restrict w, const long wo, const long wg, const long wm, const long wc, const long wh, const long ww,
+  __global E *restrict dst, const int rows, const int channels, const int taph, const int tapw)
+{
+  const long depth = (long)channels * taph * tapw;
+  __global E *q = dst + (get_global_id(1) * get_global_size(0) + get_global_id(0)) * depth * ${MR};
+  const int first = get_global_id(0) * ${MR};
+  __global const ${dtype.storage} *const p = w + wo + get_global_id(1) * wg + first * wm;
+  for (int c = 0; c < channels; c++)
+    for (int y = 0; y < taph; y++)
+      for (int x = 0; x < tapw; x++, q += ${MR})
+        for (int i = 0; i < ${MR}; i++)
+          q[i] = first + i < rows ? ${dtype.load("p", "i * wm + c * wc + y * wh + x * ww")} : 0;
+}
+
+${one_group}
+void correlate(${stage.parameters(dtype)},
+  __global const E *restrict w, __global const ${dtype.storage} *restrict bias, const long bo, const long bs, const int biased,
+  __global ${dtype.storage} *restrict out, const long oo, const long on, const long og, const long om, const long oh, const long ow,
+  const int rows, const int block, const int tiles)
+{
+  E stage[${STAGE + NR}];
+  V sums[${SUMS // VW}];
+  int taps[${TAPS}];
+  const long n = get_global_id(2) / groups, g = get_global_id(2) % groups;
+  const int first = get_global_id(1) * tiles, total = (rows + ${MR - 1}) / ${MR}, last = min(first + tiles, total), area = taph * tapw;
+  ${stage.tile("(int)get_global_id(0)")}
+  ${stage.window()}
+  ${stage.shape()}
+  const int flat = (th - 1) * pitch + tw, padded = (flat + ${NR - 1}) / ${NR} * ${NV};
+  if (channels * area == 0)
+    for (int i = 0; i < (last - first) * ${MR} * padded; i++) sums[i] = (V)(0);
+  for (int c0 = 0; c0 < channels; c0 += block) {
+    const int held = min(block, channels - c0);
+    __global const ${dtype.storage} *const image = src + so + n * sn + g * sg + c0 * sc;
+    ${stage.fill(dtype, "image", "held")}
+    for (int k0 = 0; k0 < held * area; k0 += ${TAPS}) {
+      const int kc = min(${TAPS}, held * area - k0);
+      for (int k = 0; k < kc; k++) {
+        const int c = (k0 + k) / area, t = (k0 + k) % area;
+        ${stage.tap("(t / tapw)", "(t % tapw)")}
+        taps[k] = c * channel + at;
+      }
+      for (int r = first; r < last; r++)
+        for (int p = 0; p < padded; p += ${NV}) {
+          __global const E *x = w + ((g * total + r) * (long)channels * area + c0 * area + k0) * ${MR};
+          const E *const y = stage + p * ${VW};
+          V *const kept = sums + (r - first) * ${MR} * padded + p;
+          ${tile.declare(dtype, MR, NV)}
+          for (int k = 0; k < kc; k++, x += ${MR}) {
+            const E *const z = y + taps[k];
+            ${tile.step(dtype, MR, NV, lambda i, plane: f"x[{i}]", lambda j, plane: f"*(const VU *)(z + {j * VW})")}
+          }
+          ${tile.keep(dtype, MR, NV, "kept", "c0 + k0 == 0", lambda i, j: f"{i} * padded + {j}")}
+        }
+    }
+  }
+  for (int m = first * ${MR}; m < min(last * ${MR}, rows); m++) {
+    const ${dtype.c} shift = biased ? ${dtype.load("bias", "bo + (g * rows + m) * bs")} : 0;
+    for (int y = 0; y < th; y++) {
+      const E *const s = (const E *)(sums + (m - first * ${MR}) * padded) + y * pitch;
+      __global ${dtype.storage} *const row = out + oo + n * on + g * og + m * om + (ty + y) * oh + tx * ow;
+      if (ow == 1)
+        for (int x = 0; x < tw; x++) ${dtype.store("row", "x", "s[x] + shift")};
+      else
+        for (int x = 0; x < tw; x++) ${dtype.store("row", "x * ow", "s[x] + shift")};
+    }
+  }
+}

@@ -1,0 +1,108 @@
+<%doc>
+dw[g, m, c, ky, kx] = sum over n, y, x of grad[n, g, m, y, x] * src[n, g, c, y * strideh + dy0 + ky * dyh, x * stridew + dx0 + kx * dxw] (strategy wide): the
+gradient of a convolution to its weights.
+
+weights: a work-item owns ``high`` rows of m by ``deep`` of the flat (c, ky, kx), and every ``splits``-th run of (image, tile of outputs) jobs. It stages the gradient's rows
+and the image's window (stage.mako), so that a sum over outputs is a product of two contiguous runs; lanes stay apart until the end. It writes
+partial[split, g, m, k]; fold.mako adds the splits in order. Bounds: STAGE elements of window, GRAD of gradient, PAIRS vectors of sums, TAPS offsets.
+TUNABLES: R by C sums in registers at a time, VW lanes.
+</%doc>
+<%namespace name="tile" file="/matmul/tile.mako"/>
+<%namespace name="stage" file="stage.mako"/>
+<%!
+TUNABLES = dict(
+    R=(4, 4, (1, 2, 4)),
+    C=(4, 4, (2, 3, 4)),
+    VW=(8, 8, (2, 4, 8, 16)),
+    STAGE=(12288, 12288, (6144, 12288)),
+    GRAD=(12288, 12288, (6144, 12288)),
+    PAIRS=(768, 768, (384, 768)),
+    TAPS=(256, 256, (128, 256)),
+)
+
+
+def total(name, VW):
+    """The lanes of a vector added up as a tree."""
+    parts = [f"{name}.s{n:x}" for n in range(VW)]
+    while len(parts) > 1:
+        parts = [f"({a} + {b})" for a, b in zip(parts[::2], parts[1::2])]
+    return parts[0]
+%>
+${tile.types(dtype, VW)}
+__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+void weights(${stage.parameters(dtype)},
+  __global const ${dtype.storage} *restrict grad, const long go, const long gn, const long gg, const long gm, const long gy, const long gx,
+  __global E *restrict partial, const int rows, const int images, const int high, const int deep)
+{
+  E stage[${STAGE + VW}], held[${GRAD}];
+  V sums[${PAIRS}];
+  int taps[${TAPS}];
+  const int area = taph * tapw, depth = channels * area, below = (rows + high - 1) / high;
+  const int m0 = get_global_id(0) % below * high, k0 = get_global_id(0) / below * deep;
+  const int mc = min(high, rows - m0), kc = min(deep, depth - k0), c0 = k0 / area, cc = (k0 + kc - 1) / area - c0 + 1;
+  const long g = get_global_id(2);
+  const int each = (gh + tileh - 1) / tileh * ((gw + tilew - 1) / tilew);
+  const long jobs = (long)images * each, from = jobs * get_global_id(1) / get_global_size(1), to = jobs * (get_global_id(1) + 1) / get_global_size(1);
+  ${stage.window()}
+  for (int i = 0; i < mc * deep; i++) sums[i] = (V)(0);
+  for (long job = from; job < to; job++) {
+    const long n = job / each;
+    ${stage.tile("(int)(job % each)")}
+    ${stage.shape()}
+    const int flat = (th - 1) * pitch + tw, padded = (flat + ${VW - 1}) / ${VW} * ${VW};
+    __global const ${dtype.storage} *const image = src + so + n * sn + g * sg + c0 * sc;
+    ${stage.fill(dtype, "image", "cc")}
+    for (int i = 0; i < ${VW}; i++) stage[cc * channel + i] = 0;
+    for (int m = 0; m < mc; m++) {
+      E *const row = held + m * padded;
+      for (int y = 0; y < th; y++) {
+        __global const ${dtype.storage} *const p = grad + go + n * gn + g * gg + (m0 + m) * gm + (ty + y) * gy + tx * gx;
+        if (gx == 1)
+          for (int x = 0; x < tw; x++) row[y * pitch + x] = ${dtype.load("p", "x")};
+        else
+          for (int x = 0; x < tw; x++) row[y * pitch + x] = ${dtype.load("p", "x * gx")};
+        for (int x = y * pitch + tw; x < min((y + 1) * pitch, padded); x++) row[x] = 0;
+      }
+      for (int x = flat; x < padded; x++) row[x] = 0;
+    }
+    for (int k = 0; k < kc; k++) {
+      const int t = (k0 + k) % area;
+      ${stage.tap("(t / tapw)", "(t % tapw)")}
+      taps[k] = ((k0 + k) / area - c0) * channel + at;
+    }
+    for (int k = 0; k < kc; k += ${C})
+      for (int m = 0; m < mc; m += ${R}) {
+% for r in range(R):
+        const E *const x${r} = held + min(m + ${r}, mc - 1) * padded;
+% endfor
+% for c in range(C):
+        const E *const y${c} = stage + taps[min(k + ${c}, kc - 1)];
+% endfor
+% for r in range(R):
+        V ${", ".join(f"s{r}_{c} = (V)(0)" for c in range(C))};
+% endfor
+        for (long p = 0; p < padded; p += ${VW}) {
+% for r in range(R):
+          const V u${r} = *(const VU *)(x${r} + p);
+% endfor
+% for c in range(C):
+          const V v${c} = *(const VU *)(y${c} + p);
+% endfor
+% for r in range(R):
+          ${" ".join(f"s{r}_{c} += u{r} * v{c};" for c in range(C))}
+% endfor
+        }
+% for r in range(R):
+% for c in range(C):
+        if (m + ${r} < mc && k + ${c} < kc) sums[(m + ${r}) * deep + k + ${c}] += s${r}_${c};
+% endfor
+% endfor
+      }
+  }
+  __global E *const out = partial + ((get_global_id(1) * groups + g) * rows + m0) * depth + k0;
+  for (int m = 0; m < mc; m++)
+    for (int k = 0; k < kc; k++) {
+      const V s = sums[m * deep + k];
+      out[(long)m * depth + k] = ${total("s", VW)};
+    }
+}
