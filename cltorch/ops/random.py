@@ -31,7 +31,7 @@ def _mask(d: dtype) -> int:
 
 
 def draw(kind: str, shape: tuple[int, ...], d: dtype, dev: Device, generator: Generator | None, a: float, b: float = 0.0) -> Tensor:
-    """A fresh tensor of random numbers of a kind (see kernels/random/fill.mako)."""
+    """A fresh tensor of random numbers of a kind (see kernels/random/draw.mako)."""
     out = dispatch.empty(shape, d, dev)
     n = out.numel()
     if n == 0:
@@ -41,7 +41,7 @@ def draw(kind: str, shape: tuple[int, ...], d: dtype, dev: Device, generator: Ge
     per_block = 2 if t is float64 or kind == "integer" else 4
     seed, offset = generator_for(dev, generator).reserve(-(-n // per_block))
     source = int64 if kind == "integer" else bool_ if kind == "bernoulli" else t
-    kernel = dispatch.kernel(dev, "random/fill", dtype=d, t=t, kind=kind, V=per_block, source=source)
+    kernel = dispatch.kernel(dev, "random/draw", dtype=d, t=t, kind=kind, V=per_block, source=source)
     numbers = (int(a), int(b)) if kind == "integer" else (float(a), float(b), _mask(d))
     kernel(*dispatch.groups(dev, n), dispatch.buffer(out), n, seed, offset, *numbers)
     return out
