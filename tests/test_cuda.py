@@ -18,6 +18,7 @@ def test_the_first_device() -> None:
     properties = cuda.get_device_properties(0)
     assert properties.name == get("cuda").name and properties.total_memory > 0 and properties.has_fp64 == get("cuda").has_fp64
     assert (properties.major, properties.minor) == cuda.get_device_capability() >= (1, 0)
+    assert (cltorch.ones(1, device="cuda") + 1).item() == 2
     cuda.synchronize()
     cuda.synchronize("cuda:0")
     assert cuda.is_initialized() and cuda.is_bf16_supported() and not cuda.is_tf32_supported() and cuda.get_arch_list() == []

@@ -175,3 +175,24 @@ build(dev, {ADD!r}, "test/add").kernel("add")((4,), (1,), x.mem, y.mem, 4, 41.0)
     script = next(tmp_path.glob("*.py"))
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "add ran in" in done.stdout and "[41.0, 42.0, 43.0, 44.0]" in done.stdout, done.stderr
+
+
+def test_threads_may_launch_new_kernels_at_once(dev: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLTORCH_CACHE_DIR", str(tmp_path))
+    block, errors = dev.allocator.allocate(4096), []
+
+    def work(k: int) -> None:
+        try:
+            for i in range(4):
+                text = f"__kernel void put(__global float *x) {{ x[{k}] += {i + 1}; }} // {k}"
+                build(dev, text, "put").kernel("put")((1,), (1,), block.mem)
+        except Exception as error:
+            errors.append(error)
+
+    dev.fill(block.mem, np.float32(0), 4096)
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors and dev.read(block.mem, 16).view(np.float32).tolist() == [10] * 4

@@ -19,6 +19,7 @@ from .observe import memory_of
 if TYPE_CHECKING:
     from .program import Program
 
+BUILD_LOCK = threading.RLock()  # some drivers crash when two threads compile in one context, at a build or at a first launch
 SCALARS = {
     "char": np.int8, "uchar": np.uint8, "short": np.int16, "ushort": np.uint16, "int": np.int32, "uint": np.uint32,
     "long": np.int64, "ulong": np.uint64, "float": np.float32, "double": np.float64, "unsigned": np.uint32,
@@ -104,11 +105,12 @@ class Kernel:
         return self.cl_kernel.get_work_group_info(cl.kernel_work_group_info.WORK_GROUP_SIZE, self.device.cl_device)
 
     def _first(self, queue: Any, global_size: tuple, local_size: tuple | None, *args: Any) -> Any:
-        """Some drivers generate code at the first launch: only now is the binary worth keeping."""
-        event = self.cl_kernel(queue, global_size, local_size, *args)
-        self.warm = True
-        self.choose()
-        self.program.launched(self.name, local_size)
+        """Some drivers generate code at the first launch: only when it has run is the binary worth keeping."""
+        with BUILD_LOCK:
+            event = self.cl_kernel(queue, global_size, local_size, *args)
+            self.warm = True
+            self.choose()
+            self.program.launched(self.name, local_size, event)
         return event
 
     def _watched(self, queue: Any, global_size: tuple, local_size: tuple | None, *args: Any) -> None:

@@ -20,13 +20,12 @@ import pyopencl as cl
 
 from .. import config
 from ..errors import BuildError
-from .launch import Kernel
+from .launch import BUILD_LOCK, Kernel
 from .observe import debug, dump_source
 
 if TYPE_CHECKING:
     from .device import Device
 
-BUILD_LOCK = threading.RLock()  # some drivers crash when two threads build in one context
 OPTIONS = ("-cl-std=CL1.2",)
 NO_CACHE: Any = False             # pyopencl keeps a cache of its own, without the code that is generated at a launch
 MAGIC = b"cltorch-binary-1\n"
@@ -62,11 +61,15 @@ class Program:
                 self._kernels[entry] = found
         return found
 
-    def launched(self, entry: str, local_size: tuple | None) -> None:
-        """The driver has generated the code of this kernel: keep it, unless the file has it already."""
+    def launched(self, entry: str, local_size: tuple | None, event: Any) -> None:
+        """The driver generates the code of this kernel: keep it, unless the file has it already.
+
+        Waits first: PoCL compiles in the thread that runs the kernel, and fails an assertion where two compile at once (3.1).
+        """
         mark = f"{entry}{local_size or ''}"
         if mark not in self.built.stored:
             self.built.stored.add(mark)
+            event.wait()
             STORE.save(self.built)
 
 
