@@ -9,6 +9,7 @@ with its type's suffix (float types only):
                                     upper 11 or 8 bits first (CType.precision), or rounding gives 1
   exponential_f32(a, b)             with mean 1, -ln of a number in (0, 1]: never infinite
   normal_pair_f32(words, &second)   two independent normal numbers; float32 uses words.xy, float64 all four
+A kernel that goes on computing with them (mean + std * normal) keeps the bits equal with #pragma OPENCL FP_CONTRACT OFF in its body.
 </%doc>
 
 <%def name="philox(wide)">
@@ -115,6 +116,7 @@ static inline double random_turn_f64(uint a, uint b, double *cosine) {
 <%def name="normal_pair(t, wide)">
 % if t.s == "f32":
 static inline float normal_pair_f32(uint4 words, float *second) {
+#pragma OPENCL FP_CONTRACT OFF
   float cosine;
   const float radius = random_sqrt_f32(2.0f * exponential_f32(words.x, 0)), sine = random_turn_f32(words.y, 0, &cosine);
   *second = radius * sine;
@@ -122,6 +124,7 @@ static inline float normal_pair_f32(uint4 words, float *second) {
 }
 % elif t.s == "f64":
 static inline double normal_pair_f64(uint4 words, double *second) {
+#pragma OPENCL FP_CONTRACT OFF
   double cosine;
   const double radius = random_sqrt_f64(2.0 * exponential_f64(words.x, words.y)), sine = random_turn_f64(words.z, words.w, &cosine);
   *second = radius * sine;
