@@ -16,6 +16,7 @@ from ..core import dispatch
 from ..core.tensor import Tensor
 from ..dtype import NAMES, dtype
 from ..runtime.device import Device
+from .views import view_as_real
 
 ARGUMENT_BYTES = 1024 - 128  # OpenCL guarantees 1024 bytes of kernel arguments; scalars and the table take less than 128
 FEW = 8                      # lists of at most this many tensors use a kernel with few slots: fewer arguments to bind
@@ -182,7 +183,7 @@ _CLAMP = Update("*g", "limit", "g = g > limit ? limit : g < -limit ? -limit : g"
 
 
 def _real(t: Tensor) -> Tensor:
-    return t.view_as_real() if t.dtype.is_complex else t
+    return view_as_real(t) if t.dtype.is_complex else t
 
 
 def norm(tensors: Sequence[Tensor], p: float = 2.0) -> Tensor:

@@ -15,6 +15,7 @@ from ..core.tensor import Tensor
 from ..dtype import float32
 from ..ops import registry
 from ..ops.multi_tensor import Update
+from ..ops.views import view_as_real
 
 zeros_like = registry.functions("torch")["zeros_like"]
 
@@ -136,7 +137,7 @@ class Optimizer:
         states = [self.state[p] for p in params]
         lists = [params, [p.grad for p in params], *([state[name] for state in states] for name in rule.state)]
         if params[0].dtype.is_complex:
-            lists = [[t.detach().view_as_real() for t in ts] for ts in lists]
+            lists = [[view_as_real(t.detach()) for t in ts] for ts in lists]
         rule.update(lists, scalars)
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -1,0 +1,41 @@
+"""Sliding blocks of images as columns, and back."""
+from __future__ import annotations
+
+from typing import Any
+
+from ...core.tensor import Tensor
+from .. import functional as F
+from .module import Module
+
+
+class _Blocks(Module):
+    """Shows the attributes named in ``_shown``."""
+
+    _shown = ("kernel_size", "dilation", "padding", "stride")
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)}" for name in self._shown)
+
+
+class Fold(_Blocks):
+    """Sums columns of sliding blocks into an image. Shape: (N, C · kernel, L) → (N, C, *output_size)."""
+
+    _shown = ("output_size", *_Blocks._shown)
+
+    def __init__(self, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
+        super().__init__()
+        self.output_size, self.kernel_size, self.dilation, self.padding, self.stride = output_size, kernel_size, dilation, padding, stride
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.fold(input, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)
+
+
+class Unfold(_Blocks):
+    """Sliding blocks of an image as columns. Shape: (N, C, *) → (N, C · kernel, L)."""
+
+    def __init__(self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
+        super().__init__()
+        self.kernel_size, self.dilation, self.padding, self.stride = kernel_size, dilation, padding, stride
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.unfold(input, self.kernel_size, self.dilation, self.padding, self.stride)
