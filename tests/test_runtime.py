@@ -335,3 +335,35 @@ def test_intels_runtime_is_announced_only_where_it_is_whole(tmp_path: Path, monk
         assert {path.name: path.read_text() for path in folder.iterdir()} == {
             "intel-cpu.icd": f"{tmp_path}/lib/libintelocl.so\n", "other.icd": "libother.so\n"}
     assert "OCL_ICD_VENDORS" not in os.environ and not folder.exists()
+
+
+def test_a_machine_with_a_gpu_only_computes_cpu_tensors_on_it() -> None:
+    code = """
+import warnings
+import numpy as np
+from cltorch.runtime import platforms
+platforms.kind_of = lambda dev: "discrete GPU"     # the device stands in for a GPU
+import cltorch
+from cltorch.runtime.device import get, host
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    x = cltorch.tensor([[1., 2.], [3., 4.]])
+    y = (x * 2 + 1).sum(0)
+    host().synchronize()
+assert len(caught) == 1 and "pocl" in str(caught[0].message), caught
+assert host().staged and not host().shares_host and host().strategy == get("cuda").strategy == "grid"
+assert y.tolist() == [10, 14] and (x @ x).tolist() == [[7, 10], [15, 22]]
+array = np.arange(4, dtype=np.float32)
+shared = cltorch.from_numpy(array)
+shared += 1
+assert array.tolist() == [1, 2, 3, 4]
+array[:] = 5
+assert (shared + 0).tolist() == [5] * 4 and shared.sum().item() == 20
+z = x.clone()
+z[0] = 9
+z[:, 1] *= 2
+assert z.tolist() == [[9, 18], [3, 8]] and x.to("cuda").cpu().tolist() == x.tolist()
+print("fine")
+"""
+    done = run_python(code, CLTORCH_STRATEGY="")
+    assert done.stdout == "fine\n", done.stderr
