@@ -109,9 +109,11 @@ def test_a_gradient_is_freed_of_what_it_does_not_need(device: Any) -> None:
 
 
 ERRORS = [
-    ((1, 3, 5, 5), (4, 2, 3, 3), {}, "Given groups=1, weight of size [4, 2, 3, 3], expected input[1, 3, 5, 5] to have 2 channels, but got 3 channels instead"),
+    ((1, 3, 5, 5), (4, 2, 3, 3), {},
+     "Given groups=1, weight of size [4, 2, 3, 3], expected input[1, 3, 5, 5] to have 2 channels, but got 3 channels instead"),
     ((5, 5), (4, 3, 3, 3), {}, "Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: [5, 5]"),
-    ((1, 3, 5, 5), (4, 3, 7, 7), {}, "Calculated padded input size per channel: (5 x 5). Kernel size: (7 x 7). Kernel size can't be greater than actual input size"),
+    ((1, 3, 5, 5), (4, 3, 7, 7), {},
+     "Calculated padded input size per channel: (5 x 5). Kernel size: (7 x 7). Kernel size can't be greater than actual input size"),
     ((1, 3, 5, 5), (4, 3, 3, 3), {"stride": 0}, "non-positive stride is not supported"),
     ((1, 3, 5, 5), (4, 3, 3, 3), {"padding": -1}, "negative padding is not supported"),
     ((1, 3, 5, 5), (4, 3, 3, 3), {"dilation": 0}, "dilation should be greater than zero, but got [0, 0]"),
@@ -119,8 +121,8 @@ ERRORS = [
     ((1, 3, 5, 5), (4, 3, 3, 3), {"groups": 0}, "non-positive groups is not supported"),
     ((1, 3, 5, 5), (4, 3, 3, 3), {"padding": "same", "stride": 2}, "padding='same' is not supported for strided convolutions"),
     ((1, 3, 5, 5), (4, 3, 3, 3), {"padding": "odd"}, "Invalid padding string: 'odd'"),
-    ((1, 3, 5, 5), (4, 3, 3, 3), {"stride": (1, 2, 3)}, "expected stride to be a single integer value or a list of 2 values to match the convolution dimensions, "
-                                                        "but got stride=[1, 2, 3]"),
+    ((1, 3, 5, 5), (4, 3, 3, 3), {"stride": (1, 2, 3)},
+     "expected stride to be a single integer value or a list of 2 values to match the convolution dimensions, but got stride=[1, 2, 3]"),
 ]
 
 

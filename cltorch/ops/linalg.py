@@ -223,7 +223,7 @@ def vdot(input, other, *, out=None):
 
 def _expandable(t: Tensor, shape: tuple[int, ...]) -> None:
     lead = len(shape) - t.dim()
-    for axis, size in enumerate(t.shape):
+    for axis, size in reversed(list(enumerate(t.shape))):
         if lead < 0 or size not in (1, shape[axis + lead]):
             raise RuntimeError(f"The expanded size of the tensor ({shape[max(axis + lead, 0)]}) must match the existing size ({size}) at "
                                f"non-singleton dimension {max(axis + lead, 0)}.  Target sizes: {list(shape)}.  Tensor sizes: {list(t.shape)}")
