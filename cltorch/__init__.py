@@ -1,7 +1,6 @@
 """cltorch: PyTorch's Python API on any device with an OpenCL driver. Use it as ``import cltorch as torch``."""
 from . import dtype as _dtypes
 from .core.tensor import Tensor
-from .core import autograd as _engine
 from .core.data import (
     as_tensor,
     from_dlpack,
@@ -14,6 +13,7 @@ from .core.data import (
 from .core.modes import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled
 from .core.pointwise import result_type
 from .core.printing import get_printoptions, printoptions, set_printoptions
+from .core.printing import set_printoptions
 from .core.random import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from .dtype import (
     bfloat16,
@@ -38,7 +38,8 @@ from .dtype import (
 from .dtype import bool_ as bool  # noqa: A004 - PyTorch's name
 from .runtime.spec import device, set_default_device
 from .shape import Size, broadcast_shapes
-from . import accelerator, backends, cuda, fft, linalg, ops, special
+from . import accelerator, autograd, backends, cuda, fft, linalg, nn, ops, optim, serialization, special, testing, utils
+from .serialization import load, save
 from .ops import registry as _registry
 
 half, float, double = float16, float32, float64  # noqa: A001 - PyTorch's names
