@@ -8,43 +8,46 @@ from __future__ import annotations
 import math
 from typing import Any
 
-
 from ..core import dispatch
 from ..core.data import check_dtype, resolve
 from ..core.pointwise import inplace
 from ..core.random import Generator, generator_for
 from ..core.tensor import Tensor
-from ..dtype import COMPLEX, FLOATING, bool_, dtype, float32, float64, get_default_dtype, int64
+from ..dtype import COMPLEX, FLOATING, dtype, encode, float32, float64, get_default_dtype, int64
 from ..runtime.device import Device
 from ..shape import as_shape
 from .creation import creation, filled, finish
+from .random_host import REAL_KINDS, host_draw
 from .registry import composite, kernel_op, write_out
 from .views import view_as_complex
 
 LARGEST = {"float16": 2048, "bfloat16": 256, "float32": 1 << 24, "float64": 1 << 53, "uint8": 256, "int8": 128, "int16": 1 << 15, "int32": 1 << 31,
            "int64": (1 << 63) - 1, "bool": 2}
-
-
-def _mask(d: dtype) -> int:
-    """Bits of a word that a uniform number of a narrow float keeps, so that rounding cannot give 1."""
-    return {"float16": 0xFFE00000, "bfloat16": 0xFF000000}.get(d.name, 0xFFFFFFFF)
+SHORT_RANGE = 1 << 24  # up to here one 32-bit word gives an integer evenly enough (within 2^-8 of its share)
 
 
 def draw(kind: str, shape: tuple[int, ...], d: dtype, dev: Device, generator: Generator | None, a: float, b: float = 0.0) -> Tensor:
-    """A fresh tensor of random numbers of a kind (see kernels/random/draw.mako)."""
+    """A fresh tensor of random numbers: uniform (low, high), normal (mean, deviation), exponential (rate), bernoulli (probability), or
+    integer (low, how many; 0 stands for 2^64)."""
+    n = as_shape((shape,)).numel()
+    if kind == "integer" and not 0 < b <= SHORT_RANGE:
+        kind = "long"
+    blocks = -(-n // (2 if kind == "long" or (d is float64 and kind in REAL_KINDS) else 4))
+    seed, offset = generator_for(dev, generator).reserve(blocks)
+    if dev.cl_device is None:
+        return dispatch.from_host(encode(host_draw(kind, n, d, seed, offset, a, b).reshape(shape), d), d, dev)
     out = dispatch.empty(shape, d, dev)
-    n = out.numel()
-    if n == 0:
-        return out
-    dispatch.numel_32(kind, out)
-    t = float64 if d is float64 else float32
-    per_block = 2 if t is float64 or kind == "integer" else 4
-    seed, offset = generator_for(dev, generator).reserve(-(-n // per_block))
-    source = int64 if kind == "integer" else bool_ if kind == "bernoulli" else t
-    kernel = dispatch.kernel(dev, "random/draw", dtype=d, t=t, kind=kind, V=per_block, source=source)
-    numbers = (int(a), int(b)) if kind == "integer" else (float(a), float(b), _mask(d))
-    kernel(*dispatch.groups(dev, n), dispatch.buffer(out), n, seed, offset, *numbers)
+    if n:
+        dispatch.numel_32(kind, out)
+        numbers = (float(a), float(b)) if kind in REAL_KINDS else (_threshold(a), 0) if kind == "bernoulli" else (int(b), int(a))
+        kernel = dispatch.kernel(dev, "random/fill", dtype=d, kind=kind)
+        kernel(*dispatch.groups(dev, n), dispatch.buffer(out), n, seed, offset, *numbers)
     return out
+
+
+def _threshold(p: float) -> int:
+    """How many of the 2^32 words stand for an event of probability p."""
+    return round(p * 4294967296.0)
 
 
 def _place(dtype: Any, device: Any, out: Tensor | None) -> tuple[dtype, Device]:
@@ -181,7 +184,8 @@ def _probability(name: str, p: float) -> float:
 def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None, out: Tensor | None = None) -> Tensor:
     """Indices drawn with the probabilities of each row (they need not sum to one): int64, (num_samples) or (rows, num_samples).
 
-    RuntimeError for more samples than categories without replacement. Negative or infinite probabilities give arbitrary indices (PyTorch checks).
+    RuntimeError for more samples than categories without replacement, and for probabilities that are negative, infinite or all zero: the host
+    waits for that check.
     """
     if not 1 <= input.dim() <= 2:
         raise RuntimeError("prob_dist must be 1 or 2 dim")
@@ -190,15 +194,27 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
         raise RuntimeError("cannot sample n_sample <= 0 samples")
     if not replacement and num_samples > input.shape[-1]:
         raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
-    if replacement:
-        total = input.to(float32 if input.dtype is not float64 else float64).cumsum(-1)  # type: ignore[attr-defined]
-        shape = (*input.shape[:-1], num_samples)
-        wanted = draw("uniform", shape, total.dtype, input._dev, generator, 0.0, 1.0) * total[..., -1:]
-        result = total.searchsorted(wanted, right=True).clamp(max=input.shape[-1] - 1)
-    else:
-        waits = draw("exponential", input.shape, float32, input._dev, generator, 1.0)
-        result = (input.to(float32) / waits).topk(num_samples, dim=-1)[1]  # type: ignore[attr-defined]
+    weights = input.detach().to(float64 if input.dtype is float64 else float32)
+    if not ((weights >= 0) & (weights < math.inf)).all().item():
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    result = _with_replacement(weights, num_samples, generator) if replacement else _without_replacement(weights, num_samples, generator)
     return write_out(result, out) if out is not None else result
+
+
+def _with_replacement(weights: Tensor, count: int, generator: Generator | None) -> Tensor:
+    """Uniform numbers looked up in the running sums. The last category with a weight bounds what rounding could push further."""
+    total = weights.cumsum(-1)  # type: ignore[attr-defined]
+    if not (total[..., -1] > 0).all().item():
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    wanted = draw("uniform", (*weights.shape[:-1], count), total.dtype, weights._dev, generator, 0.0, 1.0) * total[..., -1:]
+    last = total.searchsorted(total[..., -1:].contiguous())
+    return total.searchsorted(wanted, right=True).minimum(last)
+
+
+def _without_replacement(weights: Tensor, count: int, generator: Generator | None) -> Tensor:
+    """The categories whose exponential waiting times, at a rate of their weight, end first."""
+    waits = draw("exponential", weights.shape, weights.dtype, weights._dev, generator, 1.0)
+    return (weights / waits).topk(count, dim=-1)[1]  # type: ignore[attr-defined]
 
 
 def _method(name: str, make: Any, doc: str) -> None:
@@ -282,8 +298,8 @@ def _drop(input: Tensor, p: float, seed: int, offset: int) -> Tensor:
     out = dispatch.empty(x.shape, x.dtype, x._dev)
     n = x.numel()
     dispatch.numel_32("dropout", x)
-    kernel = dispatch.kernel(x._dev, "random/dropout", dtype=x.dtype)
-    kernel(*dispatch.groups(x._dev, n), dispatch.buffer(out), dispatch.buffer(x), x.offset, n, seed, offset, p, 1.0 / (1.0 - p))
+    kernel = dispatch.kernel(x._dev, "random/keep", dtype=x.dtype)
+    kernel(*dispatch.groups(x._dev, n), dispatch.buffer(out), dispatch.buffer(x), x.offset, n, seed, offset, _threshold(p), 1.0 / (1.0 - p))
     return out
 
 
