@@ -4,29 +4,27 @@ device needs cl_khr_fp16, and the conversions C leaves undefined. Called through
 Suffix rule: from_half_f32(ushort) -> float, to_half_f32(float) -> ushort, round_half_f32(float) -> float, from_<source>_<target>(x).
 </%doc>
 
-## Exact: subnormals are made normal by one float subtraction, which no flush-to-zero device spoils; NaN stays NaN.
+## Exact; NaN stays NaN. The product maps the half's exponent 31 to infinity and NaN; subnormals are made normal by a subtraction, which no
+## flush-to-zero device spoils.
 <%def name="from_half(t, wide)">
 % if t.s == "f32":
 static inline float from_half_f32(ushort h) {
-  const uint sign = (uint)(h & 0x8000u) << 16, bits = (uint)(h & 0x7fffu) << 13;
-  const uint normal = bits + (112u << 23);
-  const float small = as_float(bits + (113u << 23)) - as_float(113u << 23);
-  const uint magnitude = bits < (1u << 23) ? as_uint(small) : bits >= (31u << 23) ? normal + (112u << 23) : normal;
-  return as_float(magnitude | sign);
+  const int sign = (int)(h & 0x8000) << 16, bits = (int)(h & 0x7fff) << 13;
+  const float normal = as_float(bits + (224 << 23)) * 0x1p-112f, small = as_float(bits + (113 << 23)) - 0x1p-14f;
+  return as_float(as_int(bits < (1 << 23) ? small : normal) | sign);
 }
 % endif
 </%def>
 
-## Round to nearest even; overflow gives infinity, every NaN the quiet one.
+## Round to nearest even; overflow gives infinity, every NaN the quiet one. Adding 2^13 times x's power of two (2^-14 at least) leaves the
+## rounded significand in the low bits of the sum.
 <%def name="to_half(t, wide)">
 % if t.s == "f32":
 static inline ushort to_half_f32(float x) {
-  const uint sign = as_uint(x) & 0x80000000u, bits = as_uint(x) ^ sign;
-  const uint small = as_uint(as_float(bits) + 0.5f) - (126u << 23);
-  const uint normal = (bits - (112u << 23) + 0xfffu + ((bits >> 13) & 1u)) >> 13;
-  const uint large = bits > 0x7f800000u ? 0x7e00u : 0x7c00u;
-  const uint magnitude = bits >= (143u << 23) ? large : bits < (113u << 23) ? small : normal;
-  return (ushort)(magnitude | (sign >> 16));
+  const int bits = as_int(x) & 0x7fffffff, own = bits & 0x7f800000, power = own > (113 << 23) ? own : 113 << 23;
+  const uint magic = (uint)power + (13u << 23), rounded = as_uint(as_float(bits) + as_float(magic)) - magic;
+  const int finite = (power >> 13) - (113 << 10) + (int)(rounded & 0xffffu), beyond = bits > 0x7f800000 ? 0x7e00 : 0x7c00;
+  return (ushort)((bits >= (143 << 23) ? beyond : finite) | ((as_int(x) >> 16) & 0x8000));
 }
 % endif
 </%def>
