@@ -11,7 +11,7 @@ from oracle import FLOAT_TYPES, F, Input, same, values
 import cltorch
 from cltorch.core import dispatch
 from cltorch.dtype import COMPLEX, NUMERIC, by_name, decode, float16, float32, float64, int8, int64
-from cltorch.ops import gemm
+from cltorch.ops import gemm, linalg
 from cltorch.testing import assert_close
 
 torch = pytest.importorskip("torch")
@@ -212,11 +212,13 @@ def test_linear_with_bias_is_one_product_and_no_copy(device: Any, monkeypatch: p
         return launch
 
     monkeypatch.setattr(dispatch, "kernel", counted)
-    gemm.launcher.cache_clear()
+    gemm.prepared.cache_clear()
+    linalg._linear_of.cache_clear()
     x, w, b = (cltorch.tensor(values(s), device=device) for s in ((64, 784), (512, 784), (512,)))
     F(cltorch).linear(x, w, b)
     F(cltorch).linear(cltorch.tensor(values((40, 64, 100))[:, :, ::1], device=device), cltorch.tensor(values((100, 300)), device=device).t(), None)
-    gemm.launcher.cache_clear()
+    gemm.prepared.cache_clear()
+    linalg._linear_of.cache_clear()
     assert all(name.startswith("matmul/") for name in calls)
     assert len([name for name in calls if "pack" not in name.split(":")[1] or "panel" in name.split(":")[1]]) == 2
 

@@ -13,9 +13,10 @@ from ..core import dispatch
 from ..core.tensor import Tensor, alias
 from ..dtype import dtype
 from ..runtime.device import Device
-from ..shape import Size, broadcast_shapes, broadcast_strides, collapse
+from ..shape import Size, broadcast_shapes, broadcast_strides, collapse, contiguous_strides
 
 Number = int | float | complex
+Geometry = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
 
 LOCAL_BYTES = 32 * 1024
 SMALL = 32 * 1024  # multiplications below which one simple launch beats packing
@@ -131,164 +132,192 @@ def _vector_bytes(cl_device: Any) -> int:
 # -- launches -----------------------------------------------------------------------------------------------------------------
 
 
-class Operand(NamedTuple):
-    """Memory, first element, row and column stride, strides of the two batch dimensions."""
+class Steps(NamedTuple):
+    """An operand's strides: row, column, and the two batch dimensions that the kernels count."""
 
-    memory: Any
-    offset: int
     row: int
     column: int
     outer: int
     inner: int
 
-    def transposed(self) -> Operand:
-        return self._replace(row=self.column, column=self.row)
+    def transposed(self) -> Steps:
+        return Steps(self.column, self.row, self.outer, self.inner)
 
 
 class Problem(NamedTuple):
-    """What a launcher is made for: sizes (batch = outer * inner), type and layouts."""
+    """What a launch is prepared for: sizes (batch = outer * inner) and strides of a, b, d and c."""
 
+    d: dtype
     m: int
     n: int
     k: int
     batch: int
-    d: dtype
-    a: Layout
-    b: Layout
+    inner: int
+    a: Steps
+    b: Steps
+    add: Steps
+    c: Steps
+
+    def transposed(self) -> Problem:
+        """The transposed product, from the transposed operands in the other order."""
+        a, b, add, c = (steps.transposed() for steps in (self.b, self.a, self.add, self.c))
+        return self._replace(m=self.n, n=self.m, a=a, b=b, add=add, c=c)
+
+    def tail(self, *places: Any) -> tuple:
+        """The arguments from d on, without scalars; ``places`` are d's and c's memory and offset."""
+        d, d_start, c, c_start = places
+        return (d, d_start, *self.add, c, c_start, *self.c, self.m, self.n, self.k, self.inner)
 
 
-Launch = Callable[[Operand, Operand, Operand, Operand, int, tuple], None]
-
-
-@lru_cache(maxsize=4096)
-def launcher(dev: Device, problem: Problem) -> Launch:
-    """A function (a, b, d, c, inner, scalars) that multiplies operands of this problem; made once."""
-    p = problem
-    wide = dev.strategy == "wide"
-    chosen = plan(dev.strategy, p.m, p.n, p.k, p.batch, p.d, p.a, p.b, vector_bytes(dev) if wide else 32, dev.local_mem_size,
-                  dev.max_work_group_size, dev.compute_units, 32 if dev.kind == "CPU" else 128)
-    m, n = (p.n, p.m) if chosen.swap else (p.m, p.n)
-    make = {"grid": _grid, "small": _small}.get(chosen.way) or (_dot if chosen.way.startswith("dot") else _panel)
-    launch = make(dev, p.d, m, n, p.k, p.batch, chosen)
-    if not chosen.swap:
-        return launch
-    return lambda a, b, d, c, inner, scalars: launch(b.transposed(), a.transposed(), d.transposed(), c.transposed(), inner, scalars)
-
-
-def _target(d: Operand, c: Operand) -> tuple:
-    return (*d, c.memory, c.offset, *c[2:])
+# (a's memory, its first element, b's, ..., d's, ..., c's, ..., scalars)
+Launch = Callable[[Any, int, Any, int, Any, int, Any, int, tuple], None]
+ONE = (1, 1, 1)
 
 
 def _ceil(count: int, size: int) -> int:
     return -(-count // size)
 
 
-def _grid(dev: Device, d: dtype, m: int, n: int, k: int, batch: int, chosen: Plan) -> Launch:
-    kernel = dispatch.kernel(dev, "matmul/grid", dtype=d, **dict(chosen.tunables))
+def _grid(dev: Device, p: Problem, chosen: Plan) -> Launch:
     tile = dict(chosen.tunables)
+    kernel = dispatch.kernel(dev, "matmul/grid", dtype=p.d, **tile)
     local = (tile["TN"] // tile["RN"], tile["TM"] // tile["RM"], 1)
-    size = (_ceil(n, tile["TN"]) * local[0], _ceil(m, tile["TM"]) * local[1], batch)
+    size = (_ceil(p.n, tile["TN"]) * local[0], _ceil(p.m, tile["TM"]) * local[1], p.batch)
 
-    def launch(a: Operand, b: Operand, add: Operand, c: Operand, inner: int, scalars: tuple) -> None:
-        kernel(size, local, *a, *b, *_target(add, c), m, n, k, inner, *scalars)
-
-    return launch
-
-
-def _small(dev: Device, d: dtype, m: int, n: int, k: int, batch: int, chosen: Plan) -> Launch:
-    kernel = dispatch.kernel(dev, "matmul/small", dtype=d, **dict(chosen.tunables))
-    rows = max(1, 4096 // max(n * k, 1), _ceil(m * batch, dev.compute_units * ITEMS_PER_UNIT))
-    size = (_ceil(m * batch, rows), 1, 1)
-
-    def launch(a: Operand, b: Operand, add: Operand, c: Operand, inner: int, scalars: tuple) -> None:
-        kernel(size, (1, 1, 1), *a, *b, *_target(add, c), m, n, k, inner, *scalars, batch, rows)
+    def launch(a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: Any, c_start: int, scalars: tuple) -> None:
+        kernel(size, local, a, a_start, *p.a, b, b_start, *p.b, *p.tail(d, d_start, c, c_start), *scalars)
 
     return launch
 
 
-def _dot(dev: Device, d: dtype, m: int, n: int, k: int, batch: int, chosen: Plan) -> Launch:
-    kernel = dispatch.kernel(dev, "matmul/dot", chosen.way, dtype=d, **dict(chosen.tunables))
-    columns = min(n, 64)
-    across = _ceil(n, columns)
-    rows = max(8, _ceil(m * across * batch, dev.compute_units * ITEMS_PER_UNIT * 8) * 8)
-    size = (across, _ceil(m, rows), batch)
+def _small(dev: Device, p: Problem, chosen: Plan) -> Launch:
+    kernel = dispatch.kernel(dev, "matmul/small", dtype=p.d, **dict(chosen.tunables))
+    rows = max(1, 4096 // max(p.n * p.k, 1), _ceil(p.m * p.batch, dev.compute_units * ITEMS_PER_UNIT))
+    size = (_ceil(p.m * p.batch, rows), 1, 1)
 
-    def launch(a: Operand, b: Operand, add: Operand, c: Operand, inner: int, scalars: tuple) -> None:
-        kernel(size, (1, 1, 1), a.memory, a.offset, a.row, a.outer, a.inner, b.memory, b.offset, b.column, b.outer, b.inner,
-               *_target(add, c), m, n, k, inner, *scalars, rows, columns)
+    def launch(a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: Any, c_start: int, scalars: tuple) -> None:
+        kernel(size, ONE, a, a_start, *p.a, b, b_start, *p.b, *p.tail(d, d_start, c, c_start), *scalars, p.batch, rows)
 
     return launch
 
 
-def _panel(dev: Device, d: dtype, m: int, n: int, k: int, batch: int, chosen: Plan) -> Launch:
+def _dot(dev: Device, p: Problem, chosen: Plan) -> Launch:
+    kernel = dispatch.kernel(dev, "matmul/dot", chosen.way, dtype=p.d, **dict(chosen.tunables))
+    columns = min(p.n, 64)
+    across = _ceil(p.n, columns)
+    rows = max(8, _ceil(p.m * across * p.batch, dev.compute_units * ITEMS_PER_UNIT * 8) * 8)
+    size = (across, _ceil(p.m, rows), p.batch)
+    left, right = (p.a.row, p.a.outer, p.a.inner), (p.b.column, p.b.outer, p.b.inner)
+
+    def launch(a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: Any, c_start: int, scalars: tuple) -> None:
+        kernel(size, ONE, a, a_start, *left, b, b_start, *right, *p.tail(d, d_start, c, c_start), *scalars, rows, columns)
+
+    return launch
+
+
+class _Packed:
+    """An operand's panels: how to make them anew, and the strides of their batches. A broadcast batch is packed once."""
+
+    def __init__(self, dev: Device, p: Problem, kernel: Any, steps: Steps, step: int, kstep: int, count: int, each: int) -> None:
+        self.allocate, self.kernel = dev.allocator.allocate, kernel
+        panels, shared = _ceil(count, each), steps.outer == 0 and steps.inner == 0
+        stride = panels * each * p.k * (2 if p.d.is_complex else 1)
+        self.size = (panels, _ceil(p.k, DEPTH), 1 if shared else p.batch)
+        self.bytes = self.size[2] * stride * (8 if p.d.to_real.itemsize == 8 else 4)
+        self.batches = (0, 0) if shared else (stride * p.inner, stride)
+        self.before, self.after = (step, kstep, steps.outer, steps.inner), (count, p.k, p.inner)
+
+    def make(self, memory: Any, start: int) -> Any:
+        block = self.allocate(self.bytes)
+        self.kernel(self.size, ONE, memory, start, *self.before, block.mem, *self.after)
+        return block
+
+
+def _panel(dev: Device, p: Problem, chosen: Plan) -> Launch:
     tile = dict(chosen.tunables)
-    product, pack_a, pack_b = (dispatch.kernel(dev, "matmul/panel", entry, dtype=d, **tile) for entry in (chosen.way, "pack_a", "pack_b"))
+    product, pack_a, pack_b = (dispatch.kernel(dev, "matmul/panel", entry, dtype=p.d, **tile) for entry in (chosen.way, "pack_a", "pack_b"))
     height, width = tile["MR"], tile["NV"] * tile["VW"]
-    down, across, deep = _ceil(m, height), _ceil(n, width), _ceil(k, DEPTH)
-    tiles = max(1, min(8, down * across * batch // (ITEMS_PER_UNIT * dev.compute_units)))
-    size, one = (across, _ceil(down, tiles), batch), (1, 1, 1)
-    lane = 8 if d.to_real.itemsize == 8 else 4
-    planes = 2 if d.is_complex else 1
+    down, across = _ceil(p.m, height), _ceil(p.n, width)
+    tiles = max(1, min(8, down * across * p.batch // (ITEMS_PER_UNIT * dev.compute_units)))
+    size = (across, _ceil(down, tiles), p.batch)
+    left = _Packed(dev, p, pack_a, p.a, p.a.row, p.a.column, p.m, height) if chosen.way == "panel_packed" else None
+    right = _Packed(dev, p, pack_b, p.b, p.b.column, p.b.row, p.n, width) if chosen.way != "panel_direct" else None
+    a_steps = (0, 0, *left.batches) if left else tuple(p.a)
+    b_steps = (0, *right.batches) if right else (p.b.row, p.b.outer, p.b.inner)
 
-    def packed(kernel: Any, x: Operand, step: int, kstep: int, count: int, panels: int, each: int, inner: int) -> tuple:
-        """Memory of x in panels, with its batch strides; a broadcast batch is packed once."""
-        shared = x.outer == 0 and x.inner == 0
-        z = 1 if shared else batch
-        stride = panels * each * k * planes
-        memory = dev.allocator.allocate(z * stride * lane)
-        kernel((panels, deep, z), one, x.memory, x.offset, step, kstep, x.outer, x.inner, memory.mem, count, k, inner)
-        return memory, (0, 0) if shared else (stride * inner, stride)
-
-    def launch(a: Operand, b: Operand, add: Operand, c: Operand, inner: int, scalars: tuple) -> None:
-        left: tuple = (a.memory, a.offset, a.row, a.column, a.outer, a.inner)
-        right: tuple = (b.memory, b.offset, b.row, b.outer, b.inner)
+    def launch(a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: Any, c_start: int, scalars: tuple) -> None:
         held = []
-        if chosen.way == "panel_packed":
-            memory, strides = packed(pack_a, a, a.row, a.column, m, down, height, inner)
-            left = (memory.mem, 0, 0, 0, *strides)
-            held.append(memory)
-        if chosen.way != "panel_direct":
-            memory, strides = packed(pack_b, b, b.column, b.row, n, across, width, inner)
-            right = (memory.mem, 0, 0, *strides)
-            held.append(memory)
-        product(size, one, *left, *right, *_target(add, c), m, n, k, inner, *scalars, tiles)
+        if left:
+            held.append(left.make(a, a_start))
+            a, a_start = held[-1].mem, 0
+        if right:
+            held.append(right.make(b, b_start))
+            b, b_start = held[-1].mem, 0
+        product(size, ONE, a, a_start, *a_steps, b, b_start, *b_steps, *p.tail(d, d_start, c, c_start), *scalars, tiles)
 
     return launch
+
+
+def _launch_of(dev: Device, p: Problem) -> tuple[Launch, bool]:
+    """The launch for a problem, and whether it takes b before a."""
+    a, b = layout((p.m, p.k), (p.a.row, p.a.column)), layout((p.k, p.n), (p.b.row, p.b.column))
+    if dev.strategy == "wide":
+        chosen = plan("wide", p.m, p.n, p.k, p.batch, p.d, a, b, vector_bytes(dev))
+    else:
+        chosen = plan("grid", p.m, p.n, p.k, p.batch, p.d, a, b, 32, dev.local_mem_size, dev.max_work_group_size, dev.compute_units,
+                      32 if dev.kind == "CPU" else 128)
+    make = {"grid": _grid, "small": _small, "dot_tile": _dot, "dot_vector": _dot}.get(chosen.way, _panel)
+    return make(dev, p.transposed() if chosen.swap else p, chosen), chosen.swap
 
 
 # -- tensors --------------------------------------------------------------------------------------------------------------------
 
 
-def product(a: Tensor, b: Tensor, add: Tensor | None = None, alpha: Number = 1, beta: Number = 1) -> Tensor:
-    """alpha * a @ b + beta * add for a (..., m, k) and b (..., k, n) of one type, batch dimensions broadcast; ``add`` is expanded to the result.
+class Product:
+    """alpha * a @ b + beta * d for operands of known geometry: everything that doesn't depend on their memory is worked out once."""
 
-    ``beta`` = 0 ignores ``add``, NaN included. Nothing is copied: strides, also 0 and transposed ones, are read in place.
-    """
-    batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
-    shape = Size((*batch, m, n))
-    dev, d = a._dev, a.dtype
-    out = dispatch.empty(shape, d, dev)
-    if not shape.numel():
+    __slots__ = ("add_scalars", "d", "dev", "launch", "plain_scalars", "shape", "starts", "swap")
+
+    def __init__(self, dev: Device, d: dtype, a: Geometry, b: Geometry, add: Geometry | None, shape: Size | None = None) -> None:
+        batch = broadcast_shapes(a[0][:-2], b[0][:-2])
+        m, k, n = a[0][-2], a[0][-1], b[0][-1]
+        whole = Size((*batch, m, n))
+        self.dev, self.d, self.shape, self.starts = dev, d, whole if shape is None else shape, []
+        if not whole.numel():
+            return
+        c_steps = contiguous_strides(tuple(whole))
+        d_steps = (0,) * len(whole) if add is None else broadcast_strides(*add, tuple(whole))
+        batches = [broadcast_strides(g[0][:-2], g[1][:-2], tuple(batch)) for g in (a, b)] + [d_steps[:-2], c_steps[:-2]]
+        sizes, batches = collapse(tuple(batch), *batches)
+        where = [a[1][-2:], b[1][-2:], d_steps[-2:], c_steps[-2:]]
+        m, sizes, batches = _fold(m, sizes, batches, where)
+        outer = sizes[-2] if len(sizes) > 1 else 1
+        steps = [Steps(*w, s[-2] if len(sizes) > 1 else 0, s[-1]) for w, s in zip(where, batches, strict=True)]
+        self.starts = _leading(sizes[:-2], [s[:-2] for s in batches])
+        self.launch, self.swap = _launch_of(dev, Problem(d, m, n, k, outer * sizes[-1], sizes[-1], *steps))
+        self.plain_scalars, self.add_scalars = self.scalars(1, 1, False), self.scalars(1, 1, True)
+
+    def scalars(self, alpha: Number, beta: Number, added: bool) -> tuple:
+        c = ctype(self.d).compute
+        return (*c.scalar_arguments(alpha), *c.scalar_arguments(beta), (alpha != 1) + 2 * added)
+
+    def __call__(self, a: Tensor, b: Tensor, add: Tensor | None = None, alpha: Number = 1, beta: Number = 1) -> Tensor:
+        out = dispatch.empty(self.shape, self.d, self.dev)
+        if not self.starts:
+            return out
+        if alpha == 1 == beta:
+            scalars = self.plain_scalars if add is None else self.add_scalars
+        else:
+            scalars = self.scalars(alpha, beta, add is not None)
+        memory = dispatch.buffer(out)
+        added, added_start = (memory, 0) if add is None else (dispatch.buffer(add), add.offset)
+        if self.swap:
+            a, b = b, a
+        first, second = dispatch.buffer(a), dispatch.buffer(b)
+        for start in self.starts:
+            x, y = (start[1], start[0]) if self.swap else (start[0], start[1])
+            self.launch(first, a.offset + x, second, b.offset + y, added, added_start + start[2], memory, start[3], scalars)
         return out
-    if beta == 0:
-        add = None
-    c = ctype(d).compute
-    scalars = (*c.scalar_arguments(alpha), *c.scalar_arguments(beta), (alpha != 1) + 2 * (add is not None))
-    d_strides = (0,) * len(shape) if add is None else broadcast_strides(tuple(add.shape), add._strides, shape)
-    steps = [broadcast_strides(tuple(t.shape[:-2]), t._strides[:-2], tuple(batch)) for t in (a, b)] + [d_strides[:-2], out._strides[:-2]]
-    sizes, batches = collapse(tuple(batch), *steps)
-    where = [(*t._strides[-2:],) for t in (a, b)] + [d_strides[-2:], out._strides[-2:]]
-    m, sizes, batches = _fold(m, sizes, batches, where)
-    memory = [dispatch.buffer(a), dispatch.buffer(b), None, dispatch.buffer(out)]
-    memory[2] = memory[3] if add is None else dispatch.buffer(add)
-    offsets = [a.offset, b.offset, 0 if add is None else add.offset, 0]
-    outer, inner = (sizes[-2] if len(sizes) > 1 else 1), sizes[-1]
-    run = launcher(dev, Problem(m, n, k, outer * inner, d, layout((m, k), where[0]), layout((k, n), where[1])))
-    for starts in _leading(sizes[:-2], [s[:-2] for s in batches], offsets):
-        operands = [Operand(memory[i], starts[i], *where[i], batches[i][-2] if len(sizes) > 1 else 0, batches[i][-1]) for i in range(4)]
-        run(*operands, inner, scalars)
-    return out
 
 
 def _fold(m: int, sizes: tuple, batches: tuple, where: list) -> tuple[int, tuple, tuple]:
@@ -298,12 +327,26 @@ def _fold(m: int, sizes: tuple, batches: tuple, where: list) -> tuple[int, tuple
     return m, sizes, batches
 
 
-def _leading(sizes: tuple, steps: list, offsets: list) -> list[list[int]]:
-    """The operands' first elements for each index of the batch dimensions that the kernels don't count themselves."""
-    starts = [offsets]
+def _leading(sizes: tuple, steps: list) -> list[list[int]]:
+    """What the operands' first elements move by for each index of the batch dimensions that the kernels don't count themselves."""
+    starts = [[0] * len(steps)]
     for axis, size in enumerate(sizes):
         starts = [[o + i * s[axis] for o, s in zip(start, steps, strict=True)] for start in starts for i in range(size)]
     return starts
+
+
+prepared = lru_cache(maxsize=4096)(Product)
+
+
+def product(a: Tensor, b: Tensor, add: Tensor | None = None, alpha: Number = 1, beta: Number = 1) -> Tensor:
+    """alpha * a @ b + beta * add for a (..., m, k) and b (..., k, n) of one type, batch dimensions broadcast; ``add`` is expanded to the result.
+
+    ``beta`` = 0 ignores ``add``, NaN included. Nothing is copied: strides, also 0 and transposed ones, are read in place.
+    """
+    if beta == 0:
+        add = None
+    geometry = None if add is None else (tuple(add.shape), add._strides)
+    return prepared(a._dev, a.dtype, (tuple(a.shape), a._strides), (tuple(b.shape), b._strides), geometry)(a, b, add, alpha, beta)
 
 
 def matrix(t: Tensor, shape: Sequence[int], strides: Sequence[int]) -> Tensor:

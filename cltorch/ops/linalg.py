@@ -5,16 +5,19 @@ Sources: https://docs.pytorch.org/docs/stable/torch.html#blas-and-lapack-operati
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..core.pointwise import PROMOTE
 from ..core.tensor import TYPE_NAMES, Tensor, alias
-from ..dtype import ALL, NUMERIC, float32, float64
-from ..shape import contiguous_strides
+from ..dtype import ALL, NUMERIC, dtype, float32, float64
+from ..runtime.device import Device
+from ..shape import Size, broadcast_shapes, contiguous_strides
 from .complexes import CORE, conjugate
-from .gemm import Number, matrix, product
+from .gemm import Geometry, Number, Product, matrix, product
 from .registry import composite, kernel_op, pointwise
 
 BLAS = NUMERIC  # bool products raise, as PyTorch's do
@@ -58,10 +61,6 @@ def _column(v: Tensor) -> Tensor:
     return matrix(v, (v.shape[0], 1), (v._strides[0], 0))
 
 
-def _transposed(t: Tensor) -> Tensor:
-    return matrix(t, (*t.shape[:-2], t.shape[-1], t.shape[-2]), (*t._strides[:-2], t._strides[-1], t._strides[-2]))
-
-
 def _adjoint(t: Tensor) -> Tensor:
     """The conjugated transpose of the last two dimensions, differentiable."""
     return conjugate(t).transpose(-1, -2)
@@ -87,16 +86,19 @@ def _check_matmul(a: Tensor, b: Tensor) -> None:
         _multiplicable(rows, a.shape[-1], b.shape[-2:] if b.dim() > 1 else (k, 1))
 
 
+@lru_cache(maxsize=4096)
+def _matmul_of(dev: Device, d: dtype, a: tuple, a_steps: tuple, b: tuple, b_steps: tuple) -> Product:
+    """The product for operands of these shapes and strides, vectors included. Checks the shapes."""
+    left = (a, a_steps) if len(a) > 1 else ((1, *a), (0, *a_steps))
+    right = (b, b_steps) if len(b) > 1 else ((*b, 1), (*b_steps, 0))
+    shape = broadcast_shapes(left[0][:-2], right[0][:-2]) + (left[0][-2:-1] if len(a) > 1 else ()) + (right[0][-1:] if len(b) > 1 else ())
+    return Product(dev, d, left, right, None, shape)
+
+
 def _matmul(input: Tensor, other: Tensor) -> Tensor:
     _require_tensors("matmul", ("input", input), ("other", other))
     _check_matmul(input, other)
-    a = _row(input) if input.dim() == 1 else input
-    b = _column(other) if other.dim() == 1 else other
-    out = product(a, b)
-    if a is input and b is other:
-        return out
-    shape = out.shape[:-2] + (() if input.dim() == 1 else out.shape[-2:-1]) + (() if other.dim() == 1 else out.shape[-1:])
-    return _reshaped(out, shape)
+    return _matmul_of(input._dev, input.dtype, input.shape, input._strides, other.shape, other._strides)(input, other)
 
 
 def _matmul_left(g: Tensor, input_shape: tuple[int, ...], other: Tensor) -> Tensor:
@@ -221,12 +223,13 @@ def vdot(input, other, *, out=None):
 # -- products added to something ----------------------------------------------------------------------------------------------
 
 
-def _expandable(t: Tensor, shape: tuple[int, ...]) -> None:
-    lead = len(shape) - t.dim()
-    for axis, size in reversed(list(enumerate(t.shape))):
+def _expandable(t: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    """RuntimeError in PyTorch's words unless a tensor of shape ``t`` expands to ``shape``."""
+    lead = len(shape) - len(t)
+    for axis, size in reversed(list(enumerate(t))):
         if lead < 0 or size not in (1, shape[axis + lead]):
             raise RuntimeError(f"The expanded size of the tensor ({shape[max(axis + lead, 0)]}) must match the existing size ({size}) at "
-                               f"non-singleton dimension {max(axis + lead, 0)}.  Target sizes: {list(shape)}.  Tensor sizes: {list(t.shape)}")
+                               f"non-singleton dimension {max(axis + lead, 0)}.  Target sizes: {list(shape)}.  Tensor sizes: {list(t)}")
 
 
 def _same_sum_types(add: Tensor, other: Tensor) -> None:
@@ -244,7 +247,7 @@ def _addmm(input: Tensor, mat1: Tensor, mat2: Tensor, beta: Number = 1, alpha: N
         if t.dim() != 2:
             raise RuntimeError(f"{name} must be a matrix, got {t.dim()}-D tensor")
     _multiplicable(*mat1.shape, mat2.shape)
-    _expandable(input, (mat1.shape[0], mat2.shape[1]))
+    _expandable(input.shape, (mat1.shape[0], mat2.shape[1]))
     _same_sum_types(input, mat2)
     _same_types(mat1, mat2)
     return product(mat1, mat2, input, alpha, beta)
@@ -262,7 +265,7 @@ addmm = kernel_op(
 def _baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, beta: Number = 1, alpha: Number = 1) -> Tensor:
     _require_tensors("baddbmm", ("input", input), ("batch1", batch1), ("batch2", batch2))
     _check_batches(batch1, batch2)
-    _expandable(input, (*batch1.shape[:2], batch2.shape[2]))
+    _expandable(input.shape, (*batch1.shape[:2], batch2.shape[2]))
     _same_sum_types(input, batch2)
     return product(batch1, batch2, input, alpha, beta)
 
@@ -329,7 +332,7 @@ def addr(input, vec1, vec2, *, beta=1, alpha=1):
     _require_tensors("addr", ("input", input), ("vec1", vec1), ("vec2", vec2))
     _vector("addr", "vec1", vec1)
     _vector("addr", "vec2", vec2)
-    _expandable(input, (vec1.shape[0], vec2.shape[0]))
+    _expandable(input.shape, (vec1.shape[0], vec2.shape[0]))
     for name, value in (("beta", beta), ("alpha", alpha)):
         if isinstance(value, float) and not (input.is_floating_point() or input.is_complex()):
             raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
@@ -342,22 +345,33 @@ def addr(input, vec1, vec2, *, beta=1, alpha=1):
 # -- layers' functions ----------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=4096)
+def _linear_of(dev: Device, d: dtype, input: Geometry, weight: Geometry, bias: Geometry | None) -> Product:
+    """The product for operands of this geometry. Checks the shapes."""
+    (shape, steps), (w, w_steps) = input, weight
+    if not shape or not w:
+        raise RuntimeError(f"both arguments to linear need to be at least 1D, but they are {len(shape)}D and {len(w)}D")
+    if len(w) > 2 or (len(w) == 1 and bias is not None):
+        raise RuntimeError(f"mat2 must be a matrix, got {len(w)}-D tensor")
+    k, n = shape[-1], 1 if len(w) == 1 else w[0]
+    rows = prod(shape[:-1])
+    _multiplicable(rows, k, (w[-1], n))
+    if bias is not None:
+        _expandable(bias[0], (rows, n))
+    left = input if len(shape) > 1 else ((1, *shape), (0, *steps))
+    right = (w[::-1], w_steps[::-1]) if len(w) > 1 else ((*w, 1), (*w_steps, 0))
+    return Product(dev, d, left, right, bias, Size((*shape[:-1], *w[:-1])))
+
+
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     _require_tensors("linear", ("input", input), ("weight", weight))
-    if not input.shape or not weight.shape:
-        raise RuntimeError(f"both arguments to linear need to be at least 1D, but they are {input.dim()}D and {weight.dim()}D")
-    if weight.dim() > 2 or (weight.dim() == 1 and bias is not None):
-        raise RuntimeError(f"mat2 must be a matrix, got {weight.dim()}-D tensor")
-    _same_types(input, weight)
-    k, n = input.shape[-1], 1 if weight.dim() == 1 else weight.shape[0]
-    _multiplicable(input.numel() // max(k, 1), k, (weight.shape[-1], n))
-    if bias is not None:
-        _expandable(bias, (input.numel() // max(k, 1), n))
+    if input.dtype is not weight.dtype:
+        _same_types(input, weight)
+    if bias is not None and bias.dtype is not weight.dtype:
         _same_sum_types(bias, weight)
-    a = _row(input) if input.dim() == 1 else input
-    out = product(a, _column(weight) if weight.dim() == 1 else _transposed(weight), bias)
-    shape = input.shape[:-1] + (() if weight.dim() == 1 else (n,))
-    return out if out.shape == shape else _reshaped(out, shape)
+    added = None if bias is None else (tuple(bias.shape), bias._strides)
+    found = _linear_of(input._dev, input.dtype, (tuple(input.shape), input._strides), (tuple(weight.shape), weight._strides), added)
+    return found(input, weight, bias)
 
 
 def _linear_input(g: Tensor, weight: Tensor) -> Tensor:
