@@ -93,6 +93,7 @@ CASES = [
     Case("i1", ((-60, 60),), 16, 0, None, lambda x: mpmath.besseli(1, x), edges=False),
     Case("i1e", ((-60, 60),), 16, 0, None, lambda x: mpmath.besseli(1, x) * mpmath.exp(-abs(x)), edges=False),
     Case("zeta", ((0.01, 100),), 8, 0, None, lambda x: mpmath.zeta(mpmath.mpf(2.5), x), edges=False, call="zeta_{s}(2.5f, x)"),
+    Case("ndtri", ((0.001, 0.999), (0, 1e-30)), 8, 0, None, lambda x: mpmath.sqrt(2) * mpmath.erfinv(2 * x - 1), edges=False),
     Case("log_ndtr", ((-30, -1),), 8, 0, None, lambda x: mpmath.log(mpmath.ncdf(x)), edges=False),
 ]
 NAMES = [case.name for case in CASES]

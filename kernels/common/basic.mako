@@ -34,7 +34,8 @@ static inline ${t.c} mul_${t.s}(${t.c} a, ${t.c} b) { return (${t.c})(a.x * b.x 
 static inline uchar mul_b8(uchar a, uchar b) { return a & b; }
 % elif t.is_integral:
 ## short * short may overflow int, so multiply as uint at least
-static inline ${t.c} mul_${t.s}(${t.c} a, ${t.c} b) { return (${t.c})((${"ulong" if t.s == "i64" else "uint"})a * (${"ulong" if t.s == "i64" else "uint"})b); }
+<% wide_type = "ulong" if t.s == "i64" else "uint" %>
+static inline ${t.c} mul_${t.s}(${t.c} a, ${t.c} b) { return (${t.c})((${wide_type})a * (${wide_type})b); }
 % else:
 static inline ${t.c} mul_${t.s}(${t.c} a, ${t.c} b) { return a * b; }
 % endif

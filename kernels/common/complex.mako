@@ -142,7 +142,8 @@ static inline ${t.c} log10_${t.s}(${t.c} z) {
 % if t.is_complex:
 static inline ${t.c} log1p_${t.s}(${t.c} z) {
   const ${t.real.c} excess = z.x * (2 + z.x) + z.y * z.y;
-  const ${t.real.c} size = excess < 1 && excess > ${t.real.lit(-0.5)} ? ${t.real.lit(0.5)} * log1p_${t.real.s}(excess) : log_${t.real.s}(hypot_${t.real.s}(1 + z.x, z.y));
+  const int near = excess < 1 && excess > ${t.real.lit(-0.5)};
+  const ${t.real.c} size = near ? ${t.real.lit(0.5)} * log1p_${t.real.s}(excess) : log_${t.real.s}(hypot_${t.real.s}(1 + z.x, z.y));
   return (${t.c})(size, atan2_${t.real.s}(z.y, 1 + z.x));
 }
 % endif
@@ -151,7 +152,8 @@ static inline ${t.c} log1p_${t.s}(${t.c} z) {
 <%def name="complex_sqrt(t, wide)">
 % if t.is_complex:
 static inline ${t.c} sqrt_${t.s}(${t.c} z) {
-  const ${t.real.c} a = abs_${t.real.s}(z.x), root = sqrt_${t.real.s}(${t.real.lit(0.5)} * a + ${t.real.lit(0.5)} * abs_${t.s}(z)), other = z.y / (2 * root);
+  const ${t.real.c} half_x = ${t.real.lit(0.5)} * abs_${t.real.s}(z.x), half_size = ${t.real.lit(0.5)} * abs_${t.s}(z);
+  const ${t.real.c} root = sqrt_${t.real.s}(half_x + half_size), other = z.y / (2 * root);
   if (isinf_${t.real.s}(z.y)) return (${t.c})(INFINITY, z.y);
   if (root == 0) return (${t.c})(0, z.y);
   return z.x >= 0 ? (${t.c})(root, other) : z.x < 0 ? (${t.c})(abs_${t.real.s}(other), copysign_${t.real.s}(root, z.y)) : (${t.c})(NAN, NAN);
@@ -202,8 +204,10 @@ static inline ${t.c} cosh_${t.s}(${t.c} z) {
 <%def name="complex_tanh(t, wide)">
 % if t.is_complex:
 static inline ${t.c} tanh_${t.s}(${t.c} z) {
-  if (abs_${t.real.s}(z.x) > ${11 if t.s == "c64" else 22}) return (${t.c})(copysign_${t.real.s}(${t.real.lit(1)}, z.x), 2 * sin_${t.real.s}(2 * z.y) * exp_${t.real.s}(-2 * abs_${t.real.s}(z.x)));
-  const ${t.real.c} tangent = tan_${t.real.s}(z.y), sine = sinh_${t.real.s}(z.x), slope = 1 + tangent * tangent, scale = 1 / (1 + slope * sine * sine);
+  const ${t.real.c} a = abs_${t.real.s}(z.x), one = copysign_${t.real.s}(${t.real.one}, z.x);
+  if (a > ${11 if t.s == "c64" else 22}) return (${t.c})(one, 2 * sin_${t.real.s}(2 * z.y) * exp_${t.real.s}(-2 * a));
+  const ${t.real.c} tangent = tan_${t.real.s}(z.y), sine = sinh_${t.real.s}(z.x), slope = 1 + tangent * tangent;
+  const ${t.real.c} scale = 1 / (1 + slope * sine * sine);
   return (${t.c})(slope * sqrt_${t.real.s}(1 + sine * sine) * sine * scale, tangent * scale);
 }
 % endif

@@ -1,7 +1,8 @@
 <%doc>
 exp and log and what is made of them: exp exp2 expm1 log log2 log10 log1p sigmoid logsigmoid softplus log_add_exp log_add_exp2 logit
 sinh cosh tanh asinh acosh atanh. In strategy wide all are plain C without branches, so that compilers vectorise a loop that calls
-them, but for log2, log10 and the hyperbolic functions other than tanh in float64. Errors are in units in the last place (ulp) over all floats, measured by tests/test_math_accuracy.py.
+them, but for log2, log10 and the hyperbolic functions other than tanh in float64. Errors are in units in the last
+place (ulp) over all floats, measured by tests/test_math_accuracy.py.
 </%doc>
 
 <%!

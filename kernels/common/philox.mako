@@ -11,6 +11,15 @@ with its type's suffix (float types only):
   normal_pair_f32(words, &second)   two independent normal numbers; float32 uses words.xy, float64 all four
 A kernel that goes on computing with them (mean + std * normal) keeps the bits equal with #pragma OPENCL FP_CONTRACT OFF in its body.
 </%doc>
+<%!
+LOG_F32 = (0.33333313, -0.2500001, 0.20002073, -0.16667993, 0.14220315, -0.12406087, 0.11883792, -0.11671285, 0.067501776)
+LOG_F64 = (0.6666666666666666, 0.4000000000000088, 0.2857142857080285, 0.22222222391887064, 0.18181795621632782, 0.15386240708969665,
+           0.13268746195596595, 0.13086907887965027)
+SIN_F64 = (-0.16666666666666666, 0.008333333333333331, -0.0001984126984126506, 2.7557319219335453e-06, -2.5052106231157904e-08,
+           1.605853141458901e-10, -7.586685070091267e-13)
+COS_F64 = (0.041666666666666664, -0.0013888888888888887, 2.4801587301584645e-05, -2.755731922140076e-07, 2.0876755790363397e-09,
+           -1.1470460773969325e-11, 4.7458652037874553e-14)
+%>
 
 <%def name="philox(wide)">
 static inline uint4 philox(uint2 key, uint4 counter) {
@@ -51,7 +60,7 @@ static inline float exponential_f32(uint a, uint b) {
   const float u = (float)a * 0x1p-32f + 0x1p-33f;
   const uint bits = as_uint(u) - 0x3f3504f3u;
   const float e = (float)((int)bits >> 23), f = as_float((bits & 0x007fffffu) + 0x3f3504f3u) - 1.0f, z = f * f;
-  const float tail = z * f * ${poly("f", [0.33333313, -0.2500001, 0.20002073, -0.16667993, 0.14220315, -0.12406087, 0.11883792, -0.11671285, 0.067501776])} - 0.5f * z;
+  const float tail = z * f * ${poly("f", LOG_F32)} - 0.5f * z;
   return 0.0f - (((e * -2.1219444e-04f + tail) + f) + e * 0.693359375f);
 }
 % elif t.s == "f64":
@@ -61,7 +70,7 @@ static inline double exponential_f64(uint a, uint b) {
   const ulong bits = as_ulong(u) - 0x3fe6a09e667f3bcdUL;
   const double e = (double)(int)((long)bits >> 52), f = as_double((bits & 0x000fffffffffffffUL) + 0x3fe6a09e667f3bcdUL) - 1.0;
   const double s = f / (2.0 + f), z = s * s;
-  const double tail = s * z * ${poly("z", [0.6666666666666666, 0.4000000000000088, 0.2857142857080285, 0.22222222391887064, 0.18181795621632782, 0.15386240708969665, 0.13268746195596595, 0.13086907887965027])};
+  const double tail = s * z * ${poly("z", LOG_F64)};
   return 0.0 - ((2.0 * s + (tail + e * 1.9082149292705877e-10)) + e * 0.6931471803691238);
 }
 % endif
@@ -103,8 +112,8 @@ static inline double random_turn_f64(uint a, uint b, double *cosine) {
 #pragma OPENCL FP_CONTRACT OFF
   const ulong turn = ((ulong)a << 32) | b, quadrant = (turn + (1UL << 61)) >> 62;
   const double r = (double)(long)(turn - (quadrant << 62)) * 3.406121580086554589e-19, z = r * r;
-  const double s = r + r * z * ${poly("z", [-0.16666666666666666, 0.008333333333333331, -0.0001984126984126506, 2.7557319219335453e-06, -2.5052106231157904e-08, 1.605853141458901e-10, -7.586685070091267e-13])};
-  const double c = 1.0 + z * (-0.5 + z * ${poly("z", [0.041666666666666664, -0.0013888888888888887, 2.4801587301584645e-05, -2.755731922140076e-07, 2.0876755790363397e-09, -1.1470460773969325e-11, 4.7458652037874553e-14])});
+  const double s = r + r * z * ${poly("z", SIN_F64)};
+  const double c = 1.0 + z * (-0.5 + z * ${poly("z", COS_F64)});
   const double x = quadrant & 1UL ? s : c, y = quadrant & 1UL ? c : s;
   *cosine = (quadrant + 1UL) & 2UL ? -x : x;
   return quadrant & 2UL ? -y : y;

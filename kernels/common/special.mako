@@ -1,5 +1,5 @@
 <%doc>
-Special functions: erf erfc erfcx erfinv lgamma digamma trigamma polygamma zeta i0 i0e i1 i1e ndtr log_ndtr entr xlogy xlog1py. erf, erfc,
+Special functions: erf erfc erfcx erfinv lgamma digamma trigamma polygamma zeta i0 i0e i1 i1e ndtr ndtri log_ndtr entr xlogy xlog1py. erf, erfc,
 erfcx and erfinv are plain C without branches in float32 and strategy wide; the gamma and Bessel functions loop, in every strategy, because
 OpenCL has no built-in of them. Errors in ulp, measured by tests/test_math_accuracy.py.
 </%doc>
@@ -14,6 +14,10 @@ ERFCX = {
             3.7192614944510755e-06, 5.219235619425839e-06, 1.482500436989269e-06, -6.846546415779968e-07, -7.969725689317889e-07,
             -2.81426167004558e-07, 9.073828716630504e-08, 1.837872065324162e-07, 6.839438170994347e-08, -4.7360279984106636e-08,
             -3.9159523146678576e-08, 5.479914992298808e-09, 9.346651347860507e-09, -1.0734424661640611e-10, -9.338946143347172e-10)}
+ERFINV_NEAR = (1.5014094, 0.24664028, -0.0041776663, -0.0012527239, 0.00021857349, -4.9742125e-06, -3.5223543e-06, 4.6842177e-07,
+               2.806407e-08, -8.942634e-09)
+ERFINV_FAR = (2.8329768, 1.0016752, 0.0094452, -0.007640942, 0.005686322, -0.0035832739, 0.0014880849, -7.8007695e-05, -0.00031234784,
+              0.00012672022)
 PI, SQRT_HALF = 3.141592653589793, 0.7071067811865476
 %>
 
@@ -78,8 +82,8 @@ static inline ${t.c} erfcx_${t.s}(${t.c} x) {
 % if t.s == "f32":
 static inline float erfinv_f32(float x) {
   const float w = -log_f32((1.0f - x) * (1.0f + x)), u = w - 2.5f, v = sqrt_f32(w) - 3.0f;
-  const float near = ${poly("u", [1.5014094, 0.24664028, -0.0041776663, -0.0012527239, 0.00021857349, -4.9742125e-06, -3.5223543e-06, 4.6842177e-07, 2.806407e-08, -8.942634e-09])};
-  const float far = ${poly("v", [2.8329768, 1.0016752, 0.0094452, -0.007640942, 0.005686322, -0.0035832739, 0.0014880849, -7.8007695e-05, -0.00031234784, 0.00012672022])};
+  const float near = ${poly("u", ERFINV_NEAR)};
+  const float far = ${poly("v", ERFINV_FAR)};
   const float a = abs_f32(x);
   return a == 1.0f ? x * INFINITY : a > 1.0f ? NAN : x * (w < 5.0f ? near : far);
 }
@@ -258,6 +262,23 @@ static inline ${t.c} ndtr_${t.s}(${t.c} x) { return ${t.lit(0.5)} * erfc_${t.s}(
 static inline ${t.c} log_ndtr_${t.s}(${t.c} x) {
   const ${t.c} u = x * ${t.lit(SQRT_HALF)};
   return x < -1 ? log_${t.s}(erfcx_${t.s}(-u) * ${t.lit(0.5)}) - u * u : log1p_${t.s}(${t.lit(-0.5)} * erfc_${t.s}(u));
+}
+% endif
+</%def>
+
+## The inverse of ndtr, 6 ulp, in the tails too: there by Newton's steps on log_ndtr from an asymptotic guess.
+<%def name="ndtri(t, wide)">
+% if t.is_float:
+static inline ${t.c} ndtri_${t.s}(${t.c} p) {
+  if (p > ${t.lit(0.2)} && p < ${t.lit(0.8)}) return ${t.lit(2**0.5)} * erfinv_${t.s}(2 * p - 1);
+  if (!(p > 0 && p < 1)) return p == 0 ? -INFINITY : p == 1 ? INFINITY : NAN;
+  const ${t.c} wanted = log_${t.s}(p < ${t.lit(0.5)} ? p : 1 - p), size = -2 * wanted;
+  ${t.c} y = -sqrt_${t.s}(max_${t.s}(size - log_${t.s}(${t.lit(2 * PI)} * size), ${t.lit(0.5)}));
+  for (int step = 0; step < 5; step++) {
+    const ${t.c} l = log_ndtr_${t.s}(y);
+    y -= (l - wanted) * ${t.lit((2 * PI)**0.5)} * exp_${t.s}(l + ${t.lit(0.5)} * y * y);
+  }
+  return p < ${t.lit(0.5)} ? y : -y;
 }
 % endif
 </%def>

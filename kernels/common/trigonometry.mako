@@ -4,6 +4,7 @@ size are reduced exactly: sin(1e30f) is as right as sin(1). Errors in ulp over a
 </%doc>
 <%!
 TWO_OVER_PI = (0, 0xa2f9836e, 0x4e441529, 0xfc2757d1, 0xf534ddc0, 0xdb629599, 0x3c439041, 0xfe5163ab)
+ATAN = (-0.33333328, 0.19999722, -0.1428047, 0.11062278, -0.0882595, 0.06774846, -0.045151565, 0.02292798, -0.007498915, 0.0011496948)
 %>
 
 ## x = quadrant * pi/2 + result, |result| <= pi/4, for finite x of any size. |x| = mantissa * 2^e times a window of 96 bits of 2/pi
@@ -148,7 +149,7 @@ static inline ${t.c} sinc_${t.s}(${t.c} x) {
 % if t.s == "f32":
 static inline float atan_near_f32(float z) {
   const float s = z * z;
-  return z + z * s * ${poly("s", [-0.33333328, 0.19999722, -0.1428047, 0.11062278, -0.0882595, 0.06774846, -0.045151565, 0.02292798, -0.007498915, 0.0011496948])};
+  return z + z * s * ${poly("s", ATAN)};
 }
 % endif
 </%def>
