@@ -117,4 +117,4 @@ def compare_gradients(outputs: list, inputs: list, device: Any, create: bool, to
                                 allow_unused=True)
     present = [(g, w) for g, w in zip(got, wanted, strict=True) if w is not None]
     close([g for g, _ in present], [w for _, w in present], tolerance and 4 * tolerance)
-    return [(g, w) for g, w in present if w.requires_grad]
+    return [(g, w) for g, w in present if w.requires_grad and g.requires_grad]

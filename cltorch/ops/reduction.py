@@ -129,10 +129,9 @@ def at_places(index: Tensor, g: Tensor, shape: Size, dim: int, keepdim: bool) ->
 def _extreme_pair(name: str, order: dict[str, str], identity: str):
     """The operator that gives (values, indices) of the first extreme elements along a dim, and the finder of indices alone."""
     find = Extreme(name, order, identity).find
-    pair = kernel_op(
+    return kernel_op(
         f"{name}_pair(input, dim, keepdim=False)", dtypes=REAL_NUMBERS | BOOL, forward=lambda input, dim, keepdim: find(input, dim, keepdim, True),
         grad=dict(input=lambda g0, out1, input_shape, dim, keepdim: at_places(out1, g0, input_shape, dim, keepdim)), **CORE)
-    return pair
 
 
 _max_pair, _min_pair = _extreme_pair("max", LARGER_PAIR, "lowest"), _extreme_pair("min", SMALLER_PAIR, "highest")
