@@ -5,6 +5,7 @@ operators); ``reduction`` is built on ``kernel_op`` in reduction_form.py. ``func
 """
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -113,12 +114,23 @@ def _dunder(op: Operator, name: str, order: str) -> Callable:
     return method
 
 
+@functools.cache
+def _parameters(text: str) -> inspect.Signature:
+    """The signature that ``(x, beta=1.0)`` means. Many operators share theirs, and compiling is most of what importing costs."""
+    scope: dict[str, Any] = {"inf": float("inf"), "nan": float("nan")}
+    exec(f"def declared{text}: pass", scope)
+    return inspect.signature(scope["declared"])
+
+
 def _parse(signature: str) -> tuple[str, inspect.Signature]:
     """Name and parameters of ``"softplus(x, beta=1.0)"``."""
-    scope: dict[str, Any] = {"inf": float("inf"), "nan": float("nan")}
-    exec(f"def {signature}: pass", scope)  # noqa: S102 - our own declarations
-    name = signature[:signature.index("(")].strip()
-    return name, inspect.signature(scope[name])
+    bracket = signature.index("(")
+    return signature[:bracket].strip(), _parameters(signature[bracket:])
+
+
+@functools.cache
+def _code(text: str) -> Any:
+    return compile(text, "<operator>", "exec")
 
 
 def _compile(name: str, signature: inspect.Signature, body: str, scope: dict[str, Any], doc: str, extra: str = "") -> Callable:
@@ -139,8 +151,9 @@ def _compile(name: str, signature: inspect.Signature, body: str, scope: dict[str
             parts.append(f"{p.name}=_default_{p.name}")
     if extra:
         parts += [extra] if star else ["*", extra]
-    exec(compile(f"def {name}({', '.join(parts)}):\n{body}", f"<operator {name}>", "exec"), scope)  # noqa: S102 - our own declarations
-    function = scope[name]
+    exec(_code(f"def declared({', '.join(parts)}):\n{body}"), scope)
+    function = scope.pop("declared")
+    function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
     function.__module__ = "cltorch"
     return function
@@ -199,7 +212,7 @@ def pointwise(signature: str, *, dtypes: Iterable[dtype], cl: str | dict[str, st
     function = _compile(name, public, body, scope, _doc(signature, "pointwise", doc), "out=None")
     in_place = None
     if inplace:
-        in_place = _compile(f"{name}_", parsed, f"  return _inplace({names[0]}, {call}, '{name}_')", dict(scope), _doc(f"{name}_", "in place", None))
+        in_place = _compile(f"{name}_", parsed, f"  return _inplace({names[0]}, {call}, _name)", {**scope, "_name": f"{name}_"}, _doc(f"{name}_", "in place", None))
     _register(Operator(name, "pointwise", function, parsed, frozenset(dtypes), out, grad, ref, domain, None, _spaces(namespace), tuple(aliases),
                        method, in_place, dunders or {}, engine))
     return function
@@ -327,7 +340,7 @@ def kernel_op(signature: str, *, forward: Callable, dtypes: Iterable[dtype] = AL
     function = _compile(name, parsed, body, scope, _doc(signature, "kernel", doc), "out=None" if with_out else "")
     in_place = None
     if inplace:
-        in_place = _compile(f"{name}_", parsed, f"  return _inplace({names[0]}, {call}, '{name}_')", dict(scope), _doc(f"{name}_", "in place", None))
+        in_place = _compile(f"{name}_", parsed, f"  return _inplace({names[0]}, {call}, _name)", {**scope, "_name": f"{name}_"}, _doc(f"{name}_", "in place", None))
     _register(Operator(name, "kernel_op", function, parsed, frozenset(dtypes), None, grad, ref, domain, samples, _spaces(namespace), tuple(aliases),
                        method, in_place, dunders or {}, engine))
     return function
