@@ -244,7 +244,7 @@ def _silu_gradient(g, input):
 
 silu = pointwise(
     "silu(input)", dtypes=FLOATING | COMPLEX, out=SAME,
-    cl=dict(float="input * sigmoid(input)", complex="div(input, (T)(1, 0) + exp(-input))"), grad=dict(input=_silu_gradient),
+    cl="mul(input, sigmoid(input))", grad=dict(input=_silu_gradient),
     ref=lambda x: x * references.sigmoid(x), **PUBLIC)
 
 

@@ -215,7 +215,14 @@ _pow = pointwise(
     "pow(input, exponent)", dtypes=NUMERIC, out=PROMOTE, cl="pow(input, exponent)", ref=references.integer_power,
     grad=dict(input=_power_of_base, exponent=_power_of_exponent), domain=dict(input=(0.5, 2), exponent=(-2, 2)), **CORE)
 
-_SPECIAL_POWERS = {2: square, 0.5: sqrt, -1: reciprocal, -0.5: rsqrt}
+_logical_power = pointwise(
+    "logical_power(input, exponent)", dtypes=BOOL, out=SAME, cl="input | !exponent", ref=lambda x, y: x | ~y, inplace=False, **CORE)
+
+_cube = pointwise(
+    "cube(input)", dtypes=NUMERIC, out=SAME, cl="mul(mul(input, input), input)", ref=lambda x: x * x * x, **CORE,
+    grad=dict(input=lambda g, input: g * (conjugate(input * input) * 3)))
+
+_SPECIAL_POWERS = {2: square, 3: _cube, 0.5: sqrt, -1: reciprocal, -0.5: rsqrt}
 
 
 def _power_samples(make):
@@ -227,15 +234,15 @@ def _power_samples(make):
            dunders=dict(__pow__="xy", __rpow__="yx", __ipow__="inplace"))
 def pow(input, exponent, *, out=None):
     """input ** exponent; either may be a number. Integers to a negative Python integer raise RuntimeError, as in PyTorch."""
-    if type(exponent) in (int, float) and isinstance(input, Tensor):
-        floating = input.dtype.category >= 2
-        if not floating and type(exponent) is int:
-            if exponent < 0:
-                raise RuntimeError("Integers to negative integer powers are not allowed.")
-        elif floating:
+    if type(exponent) in (int, float, bool) and isinstance(input, Tensor):
+        if input.dtype.category >= 2:
             special = _SPECIAL_POWERS.get(exponent)
             if special is not None:
                 return special(input, out=out)
+        elif exponent < 0 and type(exponent) is int:
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
+        elif type(exponent) is bool and input.dtype in BOOL:
+            return _logical_power(input, exponent, out=out)
     return _pow(input, exponent, out=out)
 
 
@@ -287,10 +294,17 @@ hypot = pointwise(
     "hypot(input, other)", dtypes=FLOATING, out=PROMOTE, cl="hypot(input, other)",
     grad=dict(input=lambda g, input, out: g * (input / out), other=lambda g, other, out: g * (other / out)), domain=(0.5, 2))
 
+
+def _per_square(g, input, other):
+    """g / (input ** 2 + other ** 2), 0 at the origin."""
+    square = input * input + other * other
+    return (g / square).where(square != 0, 0)
+
+
 atan2 = pointwise(
     "atan2(input, other)", dtypes=FLOATING, out=FLOAT, cl="atan2(input, other)", aliases=("arctan2",), ref=np.arctan2, domain=(0.5, 2),
-    grad=dict(input=lambda g, input, other: g * other / (input * input + other * other),
-              other=lambda g, input, other: -g * input / (input * input + other * other)))
+    grad=dict(input=lambda g, input, other: _per_square(g * other, input, other),
+              other=lambda g, input, other: _per_square(-g * input, input, other)))
 
 copysign = pointwise(
     "copysign(input, other)", dtypes=FLOATING, out=FLOAT, cl="copysign(input, other)", domain=(0.5, 2),
@@ -326,7 +340,7 @@ def _xlogy_reference(x, y):
 
 xlogy = pointwise(
     "xlogy(input, other)", dtypes=FLOATING, out=FLOAT, namespace=BOTH, ref=_xlogy_reference, domain=(0.3, 3),
-    cl="other != other ? other : input == 0 ? (T)0 : input * log(other)",
+    cl="xlogy(input, other)",
     grad=dict(input=lambda g, input, other: g * log(other).where((input != 0) | (other > 0), 0) if isinstance(other, Tensor)
               else g * _log_of_number(other),
               other=lambda g, input, other: g * input / other))

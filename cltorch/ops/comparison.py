@@ -9,7 +9,6 @@ from .registry import ALL, BOOL, BOOLEAN, FLOATING, INTEGRAL, SAME, composite, p
 
 ORDERED = FLOATING | INTEGRAL | BOOL
 BITS = INTEGRAL | BOOL
-WIDTH = "8 * (int)sizeof(T)"
 
 # comparison
 
@@ -71,11 +70,11 @@ bitwise_not = pointwise("bitwise_not(input)", dtypes=BITS, out=SAME, cl=dict(int
 # A shift by a negative number or by the width and more gives 0, to the right the sign.
 bitwise_left_shift = pointwise(
     "bitwise_left_shift(input, other)", dtypes=INTEGRAL, out=SAME, domain=(0, 5), ref=np.left_shift,
-    cl=f"other < 0 || other >= {WIDTH} ? (T)0 : (T)((ulong)input << other)",
+    cl="shift_left(input, other)",
     dunders=dict(__lshift__="xy", __rlshift__="yx", __ilshift__="inplace"))
 bitwise_right_shift = pointwise(
     "bitwise_right_shift(input, other)", dtypes=INTEGRAL, out=SAME, domain=(0, 5), ref=np.right_shift,
-    cl=f"(T)((long)input >> (other < 0 || other >= {WIDTH} ? 63 : (int)other))",
+    cl="shift_right(input, other)",
     dunders=dict(__rshift__="xy", __rrshift__="yx", __irshift__="inplace"))
 
 # closeness

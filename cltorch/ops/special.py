@@ -5,11 +5,12 @@ import math
 
 import numpy as np
 
+from ..core.tensor import Tensor
 from ..dtype import finfo
 from . import references
 from .complexes import CORE, conjugate
 from .registry import COMPLEX, FLOAT, FLOATING, SAME, composite, pointwise
-from .unary import BOTH, COMPUTED, exp
+from .unary import BOTH, COMPUTED, exp, log, log1p, sign
 
 # sigmoid and logit
 
@@ -19,11 +20,8 @@ def _sigmoid_gradient(g, out):
 
 
 sigmoid = pointwise(
-    "sigmoid(input)", dtypes=COMPUTED, out=FLOAT, cl=dict(float="sigmoid(input)", complex="div((T)(1, 0), (T)(1, 0) + exp(-input))"),
+    "sigmoid(input)", dtypes=COMPUTED, out=FLOAT, cl="sigmoid(input)",
     grad=dict(input=_sigmoid_gradient), ref=references.sigmoid, namespace="torch,functional")
-
-expit = composite("expit", namespace="special", ref=references.sigmoid, samples=lambda make: [((make(3, 4),), {})])(
-    lambda input, *, out=None: sigmoid(input, out=out))
 
 sigmoid_backward = pointwise(
     "sigmoid_backward(grad, output)", dtypes=FLOATING, out=SAME, cl="grad * (1 - output) * output", inplace=False, **CORE,
@@ -44,12 +42,12 @@ def _logit_reference(x, eps=None):
 
 
 _logit = pointwise(
-    "logit(input)", dtypes=FLOATING, out=FLOAT, cl="log(input / (1 - input))", ref=_logit_reference, domain=(0.1, 0.9), **CORE,
+    "logit(input)", dtypes=FLOATING, out=FLOAT, cl="logit(input)", ref=_logit_reference, domain=(0.1, 0.9), **CORE,
     grad=dict(input=lambda g, input: _logit_backward(g, input, 0.0, 1.0, math.nan)))
 
 _logit_clamped = pointwise(
     "logit_clamped(input, eps=0.1)", dtypes=FLOATING, out=FLOAT, ref=_logit_reference, domain=(0.15, 0.85), **CORE,
-    cl="log(clamp(input, eps, 1 - eps) / (1 - clamp(input, eps, 1 - eps)))",
+    cl="logit(clamp(input, eps, 1 - eps))",
     grad=dict(input=lambda g, input, eps: _logit_backward(g, input, eps, 1 - eps, 0.0)))
 
 
@@ -76,24 +74,81 @@ erfinv = pointwise("erfinv(input)", dtypes=FLOATING, out=FLOAT, cl="erfinv(input
 lgamma = pointwise("lgamma(input)", dtypes=FLOATING, out=FLOAT, cl="lgamma(input)", ref=references.lgamma, domain=(0.3, 5),
                    grad=dict(input=lambda g, input: g * digamma(input)))
 digamma = pointwise("digamma(input)", dtypes=FLOATING, out=FLOAT, cl="digamma(input)", namespace=BOTH, ref=references.digamma,
-                    domain=(0.3, 5), grad=dict(input=lambda g, input: g * polygamma(1, input)))
+                    domain=(0.3, 5), grad=dict(input=lambda g, input: g * _polygamma(input, 1.0)))
 zeta = pointwise("zeta(input, other)", dtypes=FLOATING, out=FLOAT, cl="zeta(input, other)", namespace="special", method=False, inplace=False,
                  grad=dict(other=lambda g, input, other: -g * input * zeta(input + 1, other)), ref=references.zeta,
                  domain=dict(input=(1.5, 4), other=(0.3, 4)))
 
 
+def _polygamma_reference(n, x):
+    return references.digamma(x) if n == 0 else (-1) ** (n + 1) * math.factorial(int(n)) * references.zeta(n + 1, x)
+
+
+_polygamma = pointwise(
+    "polygamma_kernel(input, n=1.0)", dtypes=FLOATING, out=FLOAT, cl="polygamma(n, input)", inplace=False, domain=(0.3, 4), **CORE,
+    grad=dict(input=lambda g, input, n: g * _polygamma(input, n + 1)), ref=lambda x, n=1.0: _polygamma_reference(n, x))
+
+
 @composite("polygamma", namespace=BOTH, dtypes=FLOATING, domain=(0.3, 4),
            samples=lambda make: [((n, make(3, 4, low=0.3, high=4)), {}) for n in (0, 1, 2)],
-           ref=lambda n, x: references.digamma(x) if n == 0 else (-1) ** (n + 1) * math.factorial(n) * references.zeta(n + 1, x))
+           ref=_polygamma_reference)
 def polygamma(n, input, *, out=None):
     """The n-th derivative of digamma; n is a Python integer >= 0."""
     if n < 0:
         raise RuntimeError(f"polygamma(n, x) does not support negative n, got {n}")
     if n == 0:
         return digamma(input, out=out)
-    result = zeta(float(n + 1), input) * float((-1) ** (n + 1) * math.factorial(n))
-    return result if out is None else out.copy_(result)
+    return _polygamma(input, float(n), out=out)
 
+
+# torch.special's own
+
+SPECIAL = dict(dtypes=FLOATING, out=FLOAT, namespace="special", method=False, inplace=False)
+ROOT_HALF, DENSITY = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
+
+
+def _alias(name: str, function, reference):
+    """A second name of an operator that only torch.special has."""
+    def alias(input, *, out=None):
+        return function(input, out=out)
+
+    alias.__doc__, alias.__name__ = f"Another name of torch.{function.__name__}.", name
+    return composite(name, namespace="special", dtypes=FLOATING, ref=reference, domain=(0.3, 3),
+                     samples=lambda make: [((make(3, 4, low=0.3, high=3),), {})])(alias)
+
+
+expit = _alias("expit", sigmoid, references.sigmoid)
+gammaln = _alias("gammaln", lgamma, references.lgamma)
+psi = _alias("psi", digamma, references.digamma)
+
+
+def _per(value, input):
+    """value / input, 1/2 at 0: what i1(x) / x tends to."""
+    zero = input == 0
+    return (value / (input + zero)).where(~zero, 0.5)
+
+
+i0 = pointwise("i0(input)", dtypes=FLOATING, out=FLOAT, cl="i0(input)", namespace=BOTH, ref=references.i0,
+               grad=dict(input=lambda g, input: g * i1(input)))
+i0e = pointwise("i0e(input)", cl="i0e(input)", ref=lambda x: references.i0(x) * np.exp(-np.abs(x)), domain=(0.2, 3), **SPECIAL,
+                grad=dict(input=lambda g, input, out: g * (i1e(input) - sign(input) * out)))
+i1 = pointwise("i1(input)", cl="i1(input)", ref=references.i1, domain=(0.2, 3), **SPECIAL,
+               grad=dict(input=lambda g, input, out: g * (i0(input) - _per(out, input))))
+i1e = pointwise("i1e(input)", cl="i1e(input)", ref=lambda x: references.i1(x) * np.exp(-np.abs(x)), domain=(0.2, 3), **SPECIAL,
+                grad=dict(input=lambda g, input, out: g * (i0e(input) - sign(input) * out - _per(out, input))))
+erfcx = pointwise("erfcx(input)", cl="erfcx(input)", ref=lambda x: np.exp(x * x) * references.erfc(x), **SPECIAL,
+                  grad=dict(input=lambda g, input, out: g * (out * input * 2 - TWO_OVER_ROOT_PI)))
+ndtr = pointwise("ndtr(input)", cl="ndtr(input)", ref=references.normal_cdf, **SPECIAL,
+                 grad=dict(input=lambda g, input: g * exp(input * input * -0.5) * DENSITY))
+log_ndtr = pointwise("log_ndtr(input)", cl="log_ndtr(input)", ref=lambda x: np.log(references.normal_cdf(x)), **SPECIAL,
+                     grad=dict(input=lambda g, input: g / erfcx(input * -ROOT_HALF) * (2 * DENSITY)))
+ndtri = pointwise("ndtri(input)", cl=f"erfinv(2 * input - 1) * {math.sqrt(2)!r}", domain=(0.1, 0.9), **SPECIAL,
+                  ref=lambda x: references.erfinv(2 * x - 1) * math.sqrt(2), grad=dict(input=lambda g, out: g * exp(out * out * 0.5) / DENSITY))
+entr = pointwise("entr(input)", cl="entr(input)", ref=lambda x: -x * np.log(x), domain=(0.2, 3), **SPECIAL,
+                 grad=dict(input=lambda g, input: g * (-log(input) - 1)))
+xlog1py = pointwise("xlog1py(input, other)", cl="xlog1py(input, other)", ref=lambda x, y: x * np.log1p(y), domain=(0.2, 3), **SPECIAL,
+                    grad=dict(input=lambda g, input, other: g * (log1p(other) if isinstance(other, Tensor) else math.log1p(other)),
+                              other=lambda g, input, other: g * input / (other + 1)))
 
 # NaN and infinities
 

@@ -26,7 +26,6 @@ REALS = FLOATING | INTEGRAL
 COMPUTED = FLOATING | COMPLEX  # with out=FLOAT: integers and bool are computed as the default float
 BOTH = "torch,special"
 LN2, LN10 = math.log(2), math.log(10)
-ONE = "(T)(1, 0)"
 
 # signs
 
@@ -112,18 +111,18 @@ sqrt = pointwise(
     "sqrt(input)", dtypes=COMPUTED, out=FLOAT, cl="sqrt(input)", grad=dict(input=lambda g, out: g / (conjugate(out) * 2)), domain=(0.2, 4))
 
 rsqrt = pointwise(
-    "rsqrt(input)", dtypes=COMPUTED, out=FLOAT, cl=dict(float="rsqrt(input)", complex=f"div({ONE}, sqrt(input))"),
+    "rsqrt(input)", dtypes=COMPUTED, out=FLOAT, cl="rsqrt(input)",
     grad=dict(input=lambda g, out: g * conjugate(out * out * out) * -0.5), ref=lambda x: 1 / np.sqrt(x), domain=(0.2, 4))
 
 reciprocal = pointwise(
-    "reciprocal(input)", dtypes=COMPUTED, out=FLOAT, cl=dict(float="1 / input", complex=f"div({ONE}, input)"),
+    "reciprocal(input)", dtypes=COMPUTED, out=FLOAT, cl="reciprocal(input)",
     grad=dict(input=lambda g, out: -g * conjugate(out * out)), ref=lambda x: 1.0 / x, domain=(0.25, 4))
 
 # exponentials and logarithms
 
 exp = pointwise("exp(input)", dtypes=COMPUTED, out=FLOAT, cl="exp(input)", grad=dict(input=lambda g, out: g * conjugate(out)))
 
-exp2 = pointwise("exp2(input)", dtypes=COMPUTED, out=FLOAT, cl=dict(float="exp2(input)", complex=f"exp(input * {LN2!r})"), namespace=BOTH,
+exp2 = pointwise("exp2(input)", dtypes=COMPUTED, out=FLOAT, cl="exp2(input)", namespace=BOTH,
                  grad=dict(input=lambda g, out: g * conjugate(out) * LN2))
 
 expm1 = pointwise("expm1(input)", dtypes=COMPUTED, out=FLOAT, cl="expm1(input)", namespace=BOTH,
@@ -132,10 +131,10 @@ expm1 = pointwise("expm1(input)", dtypes=COMPUTED, out=FLOAT, cl="expm1(input)",
 log = pointwise("log(input)", dtypes=COMPUTED, out=FLOAT, cl="log(input)", grad=dict(input=lambda g, input: g / conjugate(input)),
                 domain=(0.2, 4))
 
-log2 = pointwise("log2(input)", dtypes=COMPUTED, out=FLOAT, cl=dict(float="log2(input)", complex=f"log(input) * {1 / LN2!r}"),
+log2 = pointwise("log2(input)", dtypes=COMPUTED, out=FLOAT, cl="log2(input)",
                  grad=dict(input=lambda g, input: g / (conjugate(input) * LN2)), domain=(0.2, 4))
 
-log10 = pointwise("log10(input)", dtypes=COMPUTED, out=FLOAT, cl=dict(float="log10(input)", complex=f"log(input) * {1 / LN10!r}"),
+log10 = pointwise("log10(input)", dtypes=COMPUTED, out=FLOAT, cl="log10(input)",
                   grad=dict(input=lambda g, input: g / (conjugate(input) * LN10)), domain=(0.2, 4))
 
 log1p = pointwise("log1p(input)", dtypes=COMPUTED, out=FLOAT, cl="log1p(input)", namespace=BOTH,
@@ -183,8 +182,8 @@ def _sinc_gradient(g, input):
 
 sinc = pointwise(
     "sinc(input)", dtypes=COMPUTED, out=FLOAT, namespace=BOTH, grad=dict(input=_sinc_gradient), domain=(0.1, 2.2),
-    cl=dict(float=f"input == 0 ? (T)1 : sin(input * {math.pi!r}) / (input * {math.pi!r})",
-            complex=f"eq(input, (T)(0, 0)) ? {ONE} : div(sin(input * {math.pi!r}), input * {math.pi!r})"))
+    cl=dict(float="sinc(input)",
+            complex=f"eq(input, (T)(0, 0)) ? (T)(1, 0) : div(sin(input * {math.pi!r}), input * {math.pi!r})"))
 
 # gradients that training calls at every step, as one operator each
 
