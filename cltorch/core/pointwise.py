@@ -340,10 +340,21 @@ def inplace(target: Tensor, result: Tensor, name: str) -> Tensor:
     tracked = modes.grad and (result._rg or target._rg)
     if tracked and result.dtype is not target.dtype:
         result = result.to(target.dtype)  # type: ignore[attr-defined]
+    if tracked and isinstance(result._fn, OperatorNode):
+        _keep_overwritten(target, result._fn)
     assign(target, result)
     if tracked:
         adopt(target, result)
     return target
+
+
+def _keep_overwritten(target: Tensor, node: OperatorNode) -> None:
+    """Where an operator's gradient needs the operand that it is about to overwrite, the old content is kept for it."""
+    for saved in (node.saved or {}).values():
+        if type(saved) is Saved and saved.tensor is target:
+            before = autograd.own(target)
+            before._fn, before.output_nr, before._rg = target._fn, target.output_nr, target._rg
+            saved.tensor, saved.version = before, before.storage.version
 
 
 def adopt(target: Tensor, result: Tensor) -> None:
