@@ -4,15 +4,16 @@ Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.conv2
 """
 from __future__ import annotations
 
-import warnings
+from functools import lru_cache
 from math import gcd
 from typing import Any
 
+from ..core import dispatch
 from ..core.tensor import TYPE_NAMES, Tensor, alias
 from ..dtype import FLOATING, INTEGRAL
 from ..shape import Size, contiguous_strides
 from .arguments import listed
-from .convolution_launch import Axis, Source, correlate, weight_gradient
+from .convolution_launch import Axis, Correlation, Gradient, Image, correlate, weight_gradient
 from .gemm import matrix, product
 from .registry import composite, kernel_op
 
@@ -67,9 +68,13 @@ def _convolution(input: Tensor, weight: Tensor, bias: Tensor | None, stride: tup
     if _covering(weight.shape, size, start, dilation, groups, input.shape) and input.is_contiguous() and weight.is_contiguous():
         return _shaped(product(_rows(input), _turned(_rows(weight)), bias), shape)
     axes = tuple(Axis(weight.shape[2 + i], size[i], stride[i], start[i], dilation[i]) for i in (0, 1))
-    source = Source(input, input.shape[1] // groups)
-    w = (0, weight._strides[0] * (weight.shape[0] // groups), *weight._strides)
-    return correlate(source, weight, w, bias, axes, groups, weight.shape[0] // groups, shape)
+    rows = weight.shape[0] // groups
+    out = dispatch.empty(shape, input.dtype, input._dev)
+    n, m, h, w = out._strides
+    correlate(input, weight, bias, out, Correlation(
+        Image.of(input, input.shape[1] // groups), (0, weight._strides[0] * rows, *weight._strides), None if bias is None else bias._strides[0], axes,
+        groups, rows, (0, n, m * rows, m, h, w)))
+    return out
 
 
 def _reaching(remainder: int, kernel: int, stride: int, start: int, dilation: int, count: int) -> tuple[int, int, Axis]:
@@ -90,30 +95,31 @@ def _convolution_input(g: Tensor, weight: Tensor, size: tuple, stride: tuple, st
         return _shaped(product(_turned(matrix(weight, weight.shape[:2], weight._strides[:2])), _flat_pixels(g)), shape)
     if _covering(weight.shape, tuple(g.shape[2:]), start, dilation, groups, shape) and g.is_contiguous() and weight.is_contiguous():
         return _shaped(product(_rows(g), _rows(weight)), shape)
-    out: Tensor | None = None
+    out = dispatch.empty(shape, g.dtype, g._dev)
     wm, wc, wh, ww = weight._strides
-    outputs = weight.shape[0] // groups
+    n, m, h, w = out._strides
+    outputs, rows = weight.shape[0] // groups, weight.shape[1]
+    image = Image.of(g, outputs)
     for a in range(min(stride[0], size[0])):
         kh, step_h, high = _reaching(a, weight.shape[2], stride[0], start[0], dilation[0], -(-(size[0] - a) // stride[0]))
         for b in range(min(stride[1], size[1])):
             kw, step_w, wide = _reaching(b, weight.shape[3], stride[1], start[1], dilation[1], -(-(size[1] - b) // stride[1]))
-            w = (kh * wh + kw * ww, wm * outputs, wc, wm, wh * step_h, ww * step_w)
-            out = correlate(Source(g, outputs), weight, w, None, (high, wide), groups, weight.shape[1], shape, out, (a, b), stride)
-    return out if out is not None else _empty_like(g, shape)
-
-
-def _empty_like(g: Tensor, shape: Size) -> Tensor:
-    return g.new_zeros(shape)  # type: ignore[attr-defined]
+            correlate(g, weight, None, out, Correlation(
+                image, (kh * wh + kw * ww, wm * outputs, wc, wm, wh * step_h, ww * step_w), None, (high, wide), groups, rows,
+                (a * h + b * w, n, m * rows, m, h * stride[0], w * stride[1])))
+    return out
 
 
 def _convolution_weight(g: Tensor, input: Tensor, kernel: tuple, stride: tuple, start: tuple, dilation: tuple, groups: int) -> Tensor:
     shape = Size((g.shape[1], input.shape[1] // groups, *kernel))
     if not g.numel() or not input.numel():
-        return _empty_like(g, shape)
+        return g.new_zeros(shape)  # type: ignore[attr-defined]
     if _covering(shape, tuple(g.shape[2:]), start, dilation, groups, input.shape) and g.is_contiguous() and input.is_contiguous():
         return _shaped(product(_turned(_rows(g)), _rows(input)), shape)
     axes = tuple(Axis(kernel[i], g.shape[2 + i], stride[i], start[i], dilation[i]) for i in (0, 1))
-    return weight_gradient(Source(input, input.shape[1] // groups), g, axes, groups, shape)
+    out = dispatch.empty(shape, g.dtype, g._dev)
+    weight_gradient(input, g, out, Gradient(Image.of(input, shape[1]), g._strides, axes, groups, shape[0] // groups))
+    return out
 
 
 convolution = kernel_op(
@@ -155,35 +161,36 @@ def _pair(name: str, value: Any) -> tuple[int, int]:
     return numbers
 
 
-def _check(input: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:
+def _check_types(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     for name, t in (("input", input), ("weight", weight)):
         if not isinstance(t, Tensor):
             raise TypeError(f"conv2d(): argument '{name}' must be Tensor, not {type(t).__name__}")
-    if input.dim() not in (3, 4):
-        raise RuntimeError(f"Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: {list(input.shape)}")
-    if weight.dim() != 4:
-        raise RuntimeError(f"conv2d: expected a 4-dimensional weight (out_channels, in_channels / groups, height, width), but got weight of size "
-                           f"{list(weight.shape)}")
-    if groups <= 0:
-        raise RuntimeError("non-positive groups is not supported")
     if input.dtype is not weight.dtype:
         raise RuntimeError(f"expected scalar type {TYPE_NAMES[input.dtype.name]} but found {TYPE_NAMES[weight.dtype.name]}")
-    if weight.shape[0] < groups:
-        raise RuntimeError(f"Given groups={groups}, expected weight to be at least {groups} at dimension 0, but got weight of size "
-                           f"{list(weight.shape)} instead")
-    if weight.shape[0] % groups:
+    if bias is not None and bias.dtype is not input.dtype:
+        names = (C_TYPES.get(t.dtype.name, t.dtype.name) for t in (input, bias))
+        raise RuntimeError("Input type ({}) and bias type ({}) should be the same".format(*names))
+
+
+def _check_shapes(image: Size, weight: Size, bias: Size | None, groups: int) -> None:
+    if len(image) not in (3, 4):
+        raise RuntimeError(f"Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: {list(image)}")
+    if len(weight) != 4:
+        raise RuntimeError(f"conv2d: expected a 4-dimensional weight (out_channels, in_channels / groups, height, width), but got weight of size "
+                           f"{list(weight)}")
+    if groups <= 0:
+        raise RuntimeError("non-positive groups is not supported")
+    if weight[0] < groups:
+        raise RuntimeError(f"Given groups={groups}, expected weight to be at least {groups} at dimension 0, but got weight of size {list(weight)} instead")
+    if weight[0] % groups:
         raise RuntimeError(f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size "
-                           f"[{list(weight.shape)}] instead")
-    if input.shape[-3] != weight.shape[1] * groups:
-        raise RuntimeError(f"Given groups={groups}, weight of size {list(weight.shape)}, expected input{list(input.shape)} to have "
-                           f"{weight.shape[1] * groups} channels, but got {input.shape[-3]} channels instead")
-    if bias is not None:
-        if tuple(bias.shape) != (weight.shape[0],):
-            raise RuntimeError(f"Given weight of size {list(weight.shape)}, expected bias to be 1-dimensional with {weight.shape[0]} elements, but "
-                               f"got bias of size {list(bias.shape)} instead")
-        if bias.dtype is not input.dtype:
-            names = (C_TYPES.get(t.dtype.name, t.dtype.name) for t in (input, bias))
-            raise RuntimeError("Input type ({}) and bias type ({}) should be the same".format(*names))
+                           f"[{list(weight)}] instead")
+    if image[-3] != weight[1] * groups:
+        raise RuntimeError(f"Given groups={groups}, weight of size {list(weight)}, expected input{list(image)} to have {weight[1] * groups} channels, "
+                           f"but got {image[-3]} channels instead")
+    if bias is not None and tuple(bias) != (weight[0],):
+        raise RuntimeError(f"Given weight of size {list(weight)}, expected bias to be 1-dimensional with {weight[0]} elements, but got bias of size "
+                           f"{list(bias)} instead")
 
 
 def _padding(padding: Any, kernel: tuple, stride: tuple, dilation: tuple) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -196,13 +203,35 @@ def _padding(padding: Any, kernel: tuple, stride: tuple, dilation: tuple) -> tup
         if stride != (1, 1):
             raise RuntimeError("padding='same' is not supported for strided convolutions")
         whole = tuple(d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
-        if any(n % 2 for n in whole):
-            warnings.warn("padding='same' with an even kernel and an odd dilation pads one more zero after than before", stacklevel=3)
         return (whole[0] // 2, whole[1] // 2), (whole[0] - whole[0] // 2, whole[1] - whole[1] // 2)
     both = _pair("padding", padding)
     if min(both) < 0:
         raise RuntimeError("negative padding is not supported")
     return both, both
+
+
+@lru_cache(maxsize=1024)
+def _geometry(image: Size, weight: Size, bias: Size | None, stride: Any, padding: Any, dilation: Any, groups: int) -> tuple:
+    """(stride, start, dilation, groups, output size) of a call, checked."""
+    _check_shapes(image, weight, bias, groups)
+    stride, dilation = _pair("stride", stride), _pair("dilation", dilation)
+    if min(stride) <= 0:
+        raise RuntimeError("non-positive stride is not supported")
+    if min(dilation) <= 0:
+        raise RuntimeError(f"dilation should be greater than zero, but got {list(dilation)}")
+    kernel = tuple(weight[2:])
+    before, after = _padding(padding, kernel, stride, dilation)
+    padded = tuple(n + a + b for n, a, b in zip(image[-2:], before, after, strict=True))
+    spans = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
+    if 0 in image[-2:] or any(n < s for n, s in zip(padded, spans, strict=True)):
+        raise RuntimeError(f"Calculated padded input size per channel: ({padded[0]} x {padded[1]}). Kernel size: ({spans[0]} x {spans[1]}). "
+                           "Kernel size can't be greater than actual input size")
+    size = tuple((n - s) // step + 1 for n, s, step in zip(padded, spans, stride, strict=True))
+    return stride, (-before[0], -before[1]), dilation, groups, size
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 @composite("conv2d", namespace="torch, functional", dtypes=FLOATING)
@@ -211,20 +240,8 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
     ``padding`` also takes "same" and "valid". Sums run in float for halves, in one order for a shape. Source: nn.functional.conv2d.
     """
-    _check(input, weight, bias, groups)
-    stride, dilation = _pair("stride", stride), _pair("dilation", dilation)
-    if min(stride) <= 0:
-        raise RuntimeError("non-positive stride is not supported")
-    if min(dilation) <= 0:
-        raise RuntimeError(f"dilation should be greater than zero, but got {list(dilation)}")
-    kernel = tuple(weight.shape[2:])
-    before, after = _padding(padding, kernel, stride, dilation)
-    padded = tuple(n + a + b for n, a, b in zip(input.shape[-2:], before, after, strict=True))
-    spans = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
-    if 0 in input.shape[-2:] or any(n < s for n, s in zip(padded, spans, strict=True)):
-        raise RuntimeError(f"Calculated padded input size per channel: ({padded[0]} x {padded[1]}). Kernel size: ({spans[0]} x {spans[1]}). "
-                           "Kernel size can't be greater than actual input size")
-    size = tuple((n - s) // step + 1 for n, s, step in zip(padded, spans, stride, strict=True))
-    batched = input if input.dim() == 4 else input.unsqueeze(0)
-    out = convolution(batched, weight, bias, stride, (-before[0], -before[1]), dilation, groups, size)
-    return out if input.dim() == 4 else out.squeeze(0)
+    _check_types(input, weight, bias)
+    places = _geometry(input.shape, weight.shape, None if bias is None else bias.shape, _hashable(stride), _hashable(padding), _hashable(dilation), groups)
+    if len(input.shape) == 4:
+        return convolution(input, weight, bias, *places)
+    return convolution(input.unsqueeze(0), weight, bias, *places).squeeze(0)

@@ -1,7 +1,7 @@
 """Launches of kernels/conv: how an image is cut into tiles, and the arguments of the sums over patches."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -9,7 +9,6 @@ from ..core import dispatch
 from ..core.tensor import Tensor
 from ..dtype import dtype
 from ..runtime.device import Device
-from ..shape import Size
 from .gemm import vector_bytes
 
 STAGE_BYTES = 48 * 1024  # of private memory for an image's window, and as much for sums or gradients
@@ -31,16 +30,21 @@ class Axis(NamedTuple):
         return max(self.taps - 1, 0) * abs(self.step)
 
 
-class Source(NamedTuple):
-    """An image (n, groups * channels, h, w) and its channels in one group."""
+class Image(NamedTuple):
+    """The geometry of an image (n, groups * channels, h, w); ``channels``: those of one group."""
 
-    image: Tensor
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
     channels: int
 
+    @staticmethod
+    def of(t: Tensor, channels: int) -> Image:
+        return Image(tuple(t.shape), t._strides, channels)
+
     def arguments(self) -> tuple:
-        t = self.image
-        n, c, h, w = t._strides
-        return dispatch.buffer(t), t.offset, n, c * self.channels, c, h, w, t.shape[2], t.shape[3], self.channels
+        """What follows the image's memory and first element."""
+        n, c, h, w = self.strides
+        return n, c * self.channels, c, h, w, *self.shape[2:], self.channels
 
 
 class Tiling(NamedTuple):
@@ -109,42 +113,71 @@ def tiling(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, units
     return best[1]
 
 
-def correlate(source: Source, weight: Tensor, w: tuple, bias: Tensor | None, axes: tuple[Axis, Axis], groups: int, rows: int, shape: Size,
-              out: Tensor | None = None, first: tuple[int, int] = (0, 0), step: tuple[int, int] = (1, 1)) -> Tensor:
-    """Sums over patches into ``out`` (n, groups * rows, h, w), a new tensor unless given, at rows and columns ``first``, ``first + step``, ...
+class Correlation(NamedTuple):
+    """A sum over patches. ``weight``: offset and strides along group, row, channel, tap row, tap column; ``out``: the same of the rows it writes: offset,
+    strides along image, group, row, output row, output column; ``bias``: its stride, None without one."""
 
-    ``w``: the weights' offset and strides along group, row, channel, tap row, tap column.
-    """
-    image = source.image
-    dev, d = image._dev, image.dtype
-    out = dispatch.empty(shape, d, dev) if out is None else out
-    if not shape.numel() or not axes[0].count or not axes[1].count:
-        return out
+    image: Image
+    weight: tuple[int, ...]
+    bias: int | None
+    axes: tuple[Axis, Axis]
+    groups: int
+    rows: int
+    out: tuple[int, ...]
+
+
+def correlate(image: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, c: Correlation) -> None:
+    """Writes the sums over patches into ``out``."""
+    if not out.numel() or not c.axes[0].count or not c.axes[1].count:
+        return
     dispatch.numel_32("conv2d", image, out)
-    on, om, oh, ow = out._strides
-    target = (dispatch.buffer(out), first[0] * oh + first[1] * ow, on, om * rows, om, oh * step[0], ow * step[1], rows)
+    run = _correlation(image._dev, image.dtype, c)
     memory = dispatch.buffer(weight)
-    weights = (memory, weight.offset + w[0], *w[1:])
-    shift = (memory, 0, 0, 0) if bias is None else (dispatch.buffer(bias), bias.offset, bias._strides[0], 1)
-    run = _correlate_wide if dev.strategy == "wide" else _correlate_grid
-    run(dev, d, source, weights, shift, target, axes, groups)
-    return out
+    shift, first = (memory, 0) if bias is None else (dispatch.buffer(bias), bias.offset)
+    run(dispatch.buffer(image), image.offset, memory, weight.offset, shift, first, dispatch.buffer(out))
 
 
-def _correlate_wide(dev: Device, d: dtype, source: Source, weights: tuple, shift: tuple, target: tuple, axes: tuple[Axis, Axis], groups: int) -> None:
-    images, channels, rows = source.image.shape[0] * groups, source.channels, target[-1]
-    lane = max(d.itemsize, 4)
-    cut = tiling(axes, channels, rows, images, dev.compute_units, lane, vector_bytes(dev))
+@lru_cache(maxsize=1024)
+def _correlation(dev: Device, d: dtype, c: Correlation) -> Callable[..., None]:
+    """A function (image's memory, its first element, weight's ..., bias's ..., out's memory) that launches; made once."""
+    return (_correlate_wide if dev.strategy == "wide" else _correlate_grid)(dev, d, c)
+
+
+def _correlate_wide(dev: Device, d: dtype, c: Correlation) -> Callable[..., None]:
+    images, channels, lane = c.image.shape[0] * c.groups, c.image.channels, max(d.itemsize, 4)
+    cut = tiling(c.axes, channels, c.rows, images, dev.compute_units, lane, vector_bytes(dev))
     pack, kernel = (dispatch.kernel(dev, "conv/correlate", entry, dtype=d, **dict(cut.tunables)) for entry in ("pack", "correlate"))
-    height = cut.tunables[0][1]
-    total, area = _ceil(rows, height), axes[0].taps * axes[1].taps
-    panels = dev.allocator.allocate(groups * total * height * channels * area * lane)
-    one = (1, 1, 1)
-    if channels * area:
-        pack((total, groups, 1), one, *weights, panels.mem, rows, channels, axes[0].taps, axes[1].taps)
-    across = _ceil(axes[0].count, cut.th) * _ceil(axes[1].count, cut.tw)
-    kernel((across, _ceil(total, cut.tiles), images), one, *source.arguments(), *_axes_arguments(axes, groups, cut.th, cut.tw), panels.mem, *shift,
-           *target, cut.block, cut.tiles)
+    height, one = cut.tunables[0][1], (1, 1, 1)
+    total, depth = _ceil(c.rows, height), channels * c.axes[0].taps * c.axes[1].taps
+    nbytes, allocate = c.groups * total * height * depth * lane, dev.allocator.allocate
+    across = _ceil(c.axes[0].count, cut.th) * _ceil(c.axes[1].count, cut.tw)
+    size, packs = (across, _ceil(total, cut.tiles), images), (total, c.groups, 1)
+    before = (*c.image.arguments(), *_axes_arguments(c.axes, c.groups, cut.th, cut.tw))
+    after, shape = (*c.out, c.rows, cut.block, cut.tiles), (c.rows, channels, c.axes[0].taps, c.axes[1].taps)
+    start, steps, shift = c.weight[0], c.weight[1:], (c.bias or 0, int(c.bias is not None))
+
+    def run(image: Any, image_start: int, weight: Any, weight_start: int, bias: Any, bias_start: int, out: Any) -> None:
+        panels = allocate(nbytes)
+        if depth:
+            pack(packs, one, weight, weight_start + start, *steps, panels.mem, *shape)
+        kernel(size, one, image, image_start, *before, panels.mem, bias, bias_start, *shift, out, *after)
+
+    return run
+
+
+def _correlate_grid(dev: Device, d: dtype, c: Correlation) -> Callable[..., None]:
+    images = c.image.shape[0]
+    columns = images * c.axes[0].count * c.axes[1].count
+    tile = grid_tile(dev, d, c.rows, columns)
+    kernel = dispatch.kernel(dev, "conv/grid", "grid_correlate", dtype=d, **dict(tile))
+    sizes = _grid_sizes(tile, c.rows, columns, c.groups)
+    before = (*c.image.arguments(), *_axes_arguments(c.axes, c.groups, 1, 1))
+    start, steps, shift = c.weight[0], c.weight[1:], (c.bias or 0, int(c.bias is not None))
+
+    def run(image: Any, image_start: int, weight: Any, weight_start: int, bias: Any, bias_start: int, out: Any) -> None:
+        kernel(*sizes, image, image_start, *before, weight, weight_start + start, *steps, bias, bias_start, *shift, out, *c.out, c.rows, images)
+
+    return run
 
 
 def grid_tile(dev: Device, d: dtype, rows: int, columns: int) -> tuple[tuple[str, int], ...]:
@@ -163,14 +196,6 @@ def _grid_sizes(tile: tuple, rows: int, columns: int, batch: int) -> tuple[tuple
     t = dict(tile)
     local = (t["TN"] // t["RN"], t["TM"] // t["RM"], 1)
     return (_ceil(columns, t["TN"]) * local[0], _ceil(rows, t["TM"]) * local[1], batch), local
-
-
-def _correlate_grid(dev: Device, d: dtype, source: Source, weights: tuple, shift: tuple, target: tuple, axes: tuple[Axis, Axis], groups: int) -> None:
-    rows, images = target[-1], source.image.shape[0]
-    columns = images * axes[0].count * axes[1].count
-    tile = grid_tile(dev, d, rows, columns)
-    kernel = dispatch.kernel(dev, "conv/grid", "grid_correlate", dtype=d, **dict(tile))
-    kernel(*_grid_sizes(tile, rows, columns, groups), *source.arguments(), *_axes_arguments(axes, groups, 1, 1), *weights, *shift, *target, images)
 
 
 # -- the gradient to the weights --------------------------------------------------------------------------------------------------
@@ -222,36 +247,61 @@ def share(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, groups
     return best[1]
 
 
-def weight_gradient(source: Source, g: Tensor, axes: tuple[Axis, Axis], groups: int, shape: Size) -> Tensor:
-    """The sum over images and outputs of g times the pixel under each tap: (groups * rows, channels, taps, taps), as partial sums added in order."""
-    image = source.image
-    dev, d = image._dev, image.dtype
+class Gradient(NamedTuple):
+    """A gradient to weights (groups * rows, channels, taps, taps); ``grad``: strides of the gradient to the outputs."""
+
+    image: Image
+    grad: tuple[int, ...]
+    axes: tuple[Axis, Axis]
+    groups: int
+    rows: int
+
+    @property
+    def depth(self) -> int:
+        return self.image.channels * self.axes[0].taps * self.axes[1].taps
+
+    def grad_arguments(self) -> tuple:
+        n, m, y, x = self.grad
+        return n, m * self.rows, m, y, x
+
+
+def weight_gradient(image: Tensor, g: Tensor, out: Tensor, c: Gradient) -> None:
+    """Writes the sums over images and outputs of g times the pixel under each tap into ``out``: partial sums, added in order."""
+    if not out.numel():
+        return
     dispatch.numel_32("conv2d", image, g)
-    out = dispatch.empty(shape, d, dev)
-    if not shape.numel():
-        return out
-    rows, lane, count = shape[0] // groups, max(d.itemsize, 4), shape.numel()
-    gn, gm, gy, gx = g._strides
-    grad = (dispatch.buffer(g), g.offset, gn, gm * rows, gm, gy, gx)
+    _weight_gradient(image._dev, image.dtype, c)(dispatch.buffer(image), image.offset, dispatch.buffer(g), g.offset, dispatch.buffer(out))
+
+
+@lru_cache(maxsize=1024)
+def _weight_gradient(dev: Device, d: dtype, c: Gradient) -> Callable[..., None]:
+    """A function (image's memory, its first element, gradient's ..., out's memory) that launches; made once."""
     wide = dev.strategy == "wide"
-    cut: Any = None
-    if wide:
-        cut = share(axes, source.channels, rows, image.shape[0], groups, dev.compute_units, lane, vector_bytes(dev))
-        splits = cut.splits
-    else:
-        tile = grid_tile(dev, d, rows, count // shape[0])
-        blocks = _ceil(rows, tile[0][1]) * _ceil(count // shape[0], tile[1][1]) * groups
-        splits = max(1, min(64, _ceil(4 * dev.compute_units, blocks), image.shape[0] * axes[0].count * axes[1].count // 256))
-    partial = dev.allocator.allocate(splits * count * lane)
-    if wide:
-        kernel = dispatch.kernel(dev, "conv/weights", dtype=d, **dict(cut.tunables))
-        sizes = (_ceil(rows, cut.high) * _ceil(count // shape[0], cut.deep), splits, groups), (1, 1, 1)
-        kernel(*sizes, *source.arguments(), *_axes_arguments(axes, groups, cut.th, cut.tw), *grad, partial.mem, rows, image.shape[0], cut.high, cut.deep)
-    else:
-        kernel = dispatch.kernel(dev, "conv/grid", "grid_weights", dtype=d, **dict(tile))
-        kernel(*_grid_sizes(tile, rows, count // shape[0], groups * splits), *source.arguments(), *_axes_arguments(axes, groups, 1, 1), *grad,
-               partial.mem, rows, image.shape[0])
-    fold = dispatch.kernel(dev, "conv/fold", dtype=d)
-    sizes = ((min(dev.wide_groups, _ceil(count, 256)),), (1,)) if wide else ((min(_ceil(count, 64), 1024) * 64,), (64,))
-    fold(*sizes, partial.mem, dispatch.buffer(out), count, splits)
-    return out
+    count = c.groups * c.rows * c.depth
+    kernel, sizes, cut, splits, extra = (_weights_wide if wide else _weights_grid)(dev, d, c)
+    before = (*c.image.arguments(), *_axes_arguments(c.axes, c.groups, *cut))
+    steps, fold = c.grad_arguments(), dispatch.kernel(dev, "conv/fold", dtype=d)
+    fold_sizes = ((min(dev.wide_groups, _ceil(count, 256)),), (1,)) if wide else ((min(_ceil(count, 64), 1024) * 64,), (64,))
+    nbytes, images, allocate = splits * count * max(d.itemsize, 4), c.image.shape[0], dev.allocator.allocate
+
+    def run(image: Any, image_start: int, g: Any, g_start: int, out: Any) -> None:
+        partial = allocate(nbytes)
+        kernel(*sizes, image, image_start, *before, g, g_start, *steps, partial.mem, c.rows, images, *extra)
+        fold(*fold_sizes, partial.mem, out, count, splits)
+
+    return run
+
+
+def _weights_wide(dev: Device, d: dtype, c: Gradient) -> tuple:
+    cut = share(c.axes, c.image.channels, c.rows, c.image.shape[0], c.groups, dev.compute_units, max(d.itemsize, 4), vector_bytes(dev))
+    kernel = dispatch.kernel(dev, "conv/weights", dtype=d, **dict(cut.tunables))
+    sizes = (_ceil(c.rows, cut.high) * _ceil(c.depth, cut.deep), cut.splits, c.groups), (1, 1, 1)
+    return kernel, sizes, (cut.th, cut.tw), cut.splits, (cut.high, cut.deep)
+
+
+def _weights_grid(dev: Device, d: dtype, c: Gradient) -> tuple:
+    tile = grid_tile(dev, d, c.rows, c.depth)
+    blocks = _ceil(c.rows, tile[0][1]) * _ceil(c.depth, tile[1][1]) * c.groups
+    splits = max(1, min(64, _ceil(4 * dev.compute_units, blocks), c.image.shape[0] * c.axes[0].count * c.axes[1].count // 256))
+    kernel = dispatch.kernel(dev, "conv/grid", "grid_weights", dtype=d, **dict(tile))
+    return kernel, _grid_sizes(tile, c.rows, c.depth, c.groups * splits), (1, 1), splits, ()
