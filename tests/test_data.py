@@ -314,3 +314,20 @@ def test_errors_of_the_dataset_pass_through() -> None:
     loader = DataLoader(Squares(4), batch_size=2, collate_fn=lambda batch: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         next(iter(loader))
+
+
+def test_batches_of_tensors_are_rows(device: cltorch.device) -> None:
+    x, y = cltorch.arange(24, dtype=cltorch.bfloat16).reshape(6, 2, 2), cltorch.arange(12).reshape(2, 6).t()
+    for place in ("cpu", device):
+        dataset = data.TensorDataset(x.to(place), y.to(place))
+        for source, order in ((dataset, [4, 0, -1]), (data.Subset(data.Subset(dataset, [5, 4, 3]), [2, 0]), [1, 0])):
+            fast = next(iter(DataLoader(source, batch_size=3, sampler=order)))
+            slow = data.default_collate([source[i] for i in order])
+            for a, b in zip(fast, slow, strict=True):
+                assert (a.device, a.is_contiguous()) == (b.device, True)
+                assert_close(a, b, rtol=0, atol=0)
+        with pytest.raises(IndexError):
+            next(iter(DataLoader(dataset, sampler=[6])))
+    weights = cltorch.ones(3, 2, requires_grad=True)
+    next(iter(DataLoader(data.TensorDataset(weights), batch_size=2)))[0].sum().backward()
+    assert weights.grad.tolist() == [[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]]

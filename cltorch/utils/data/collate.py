@@ -11,8 +11,8 @@ from ...core.data import as_tensor, from_numpy, tensor
 from ...core.tensor import Tensor
 from ...dtype import float64, get_default_dtype
 from ...ops.movement import stack
-from ...runtime.device import host
-from .transport import from_host
+from ...runtime.device import host as host_device
+from . import host
 
 _TEXT = (str, bytes)
 _NO_TENSOR = frozenset("SaUO")  # NumPy kinds that no tensor holds
@@ -57,16 +57,13 @@ def _collate_arrays(batch: Sequence[np.ndarray]) -> Tensor:
 
 def _collate_tensors(batch: Sequence[Tensor]) -> Tensor:
     """On the host where that is the whole story: it needs no kernel, so it works in every worker."""
-    first = batch[0]
-    for t in batch:
-        if t.is_cuda or t.requires_grad or t.dtype is not first.dtype or t.shape != first.shape:
-            return stack(list(batch), 0)
-    return from_host(np.stack([t._host() for t in batch]), first.dtype)
+    stacked = host.stack(batch)
+    return stack(list(batch), 0) if stacked is None else stacked
 
 
 def _collate_floats(batch: Sequence[float]) -> Tensor:
     """float64 as PyTorch does; on a machine without double precision the default type."""
-    return tensor(list(batch), dtype=float64 if host().has_fp64 else get_default_dtype())
+    return tensor(list(batch), dtype=float64 if host_device().has_fp64 else get_default_dtype())
 
 
 def _collate_numpy(batch: Sequence[Any]) -> Any:

@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...core.data import resolve
-from ...core.storage import write_bytes
-from ...core.tensor import Tensor, empty
-from ...dtype import NAMES, dtype
+from ...core.tensor import Tensor
+from ...dtype import NAMES
+from .host import bits_of, from_host
 
 ALIGNMENT = 64
 HOLD_SEGMENTS = os.name == "nt"  # there a segment lives as long as its handles
@@ -33,14 +32,6 @@ class Packet(NamedTuple):
     data: bytes | None
     segment: str | None
     parts: list[tuple[int, int]]
-
-
-def from_host(bits: np.ndarray, d: dtype, where: str = "cpu") -> Tensor:
-    """A new tensor with a copy of stored bits (bfloat16: as uint16), without a kernel."""
-    out = empty(bits.shape, d, resolve(where))
-    if bits.size:
-        write_bytes(out.storage.value.block, out._dev, np.ascontiguousarray(bits).reshape(-1).view(np.uint8))
-    return out
 
 
 def _rebuild_tensor(raw: Any, dtype_name: str, shape: tuple[int, ...], where: str, requires_grad: bool) -> Tensor:
@@ -61,7 +52,7 @@ class _Pickler(pickle.Pickler):
             if not obj.is_leaf:
                 raise RuntimeError("a DataLoader worker can't send a tensor that requires grad and is the result of an operator: "
                                    "detach() it in the dataset or in collate_fn")
-            bits = np.ascontiguousarray(obj._host())
+            bits = np.ascontiguousarray(bits_of(obj))
             return _rebuild_tensor, (pickle.PickleBuffer(bits), obj.dtype.name, tuple(obj.shape), str(obj.device), obj.requires_grad)
         if type(obj) is np.ndarray and not obj.dtype.hasobject:
             array = np.ascontiguousarray(obj)
