@@ -1,4 +1,4 @@
-"""All layers. A name appears here because its module defines a public subclass of Module."""
+"""All layers. A name appears here because its module defines a public subclass of Module whose function ``nn.functional`` has."""
 from __future__ import annotations
 
 from types import ModuleType
@@ -24,6 +24,7 @@ from . import (
     transformer,
     upsampling,
 )
+from .. import functional
 from .module import Module
 
 FAMILIES: tuple[ModuleType, ...] = (
@@ -37,7 +38,8 @@ def layers() -> dict[str, type[Module]]:
     for family in FAMILIES:
         for name, value in vars(family).items():
             if isinstance(value, type) and issubclass(value, Module) and value.__module__ == family.__name__ and not name.startswith("_"):
-                found[name] = value
+                if value._function is None or hasattr(functional, value._function):
+                    found[name] = value
     return found
 
 

@@ -1,6 +1,7 @@
 """Activations: one small class per function, constructor arguments as in PyTorch."""
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from ...core.tensor import Tensor
@@ -153,7 +154,11 @@ class CELU(_Activation):
 class Hardtanh(_Activation):
     """x clamped to [min_val, max_val]."""
 
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False, min_value: float | None = None,
+                 max_value: float | None = None) -> None:
+        if min_value is not None or max_value is not None:
+            warnings.warn("min_value and max_value are deprecated, use min_val and max_val", FutureWarning, stacklevel=2)
+        min_val, max_val = min_val if min_value is None else min_value, max_val if max_value is None else max_value
         if max_val <= min_val:
             raise ValueError(f"max_val must be larger than min_val, got {max_val} and {min_val}")
         super().__init__(min_val=min_val, max_val=max_val, inplace=inplace)

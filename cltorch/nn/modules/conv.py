@@ -91,8 +91,6 @@ class _ConvNd(Module):
 class _Conv(_ConvNd):
     """A convolution: F.conv1d, conv2d or conv3d."""
 
-    _function = ""
-
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
                  groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: Any = None, dtype: Any = None) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, 0, groups, bias, padding_mode, device, dtype)
@@ -129,7 +127,6 @@ class _ConvTranspose(_ConvNd):
     """A transposed convolution: F.conv_transpose1d, 2d or 3d. ValueError for any padding mode but zeros."""
 
     _transposed = True
-    _function = ""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
                  groups: int = 1, bias: bool = True, dilation: Any = 1, padding_mode: str = "zeros",

@@ -20,6 +20,7 @@ class _Blocks(Module):
 class Fold(_Blocks):
     """Sums columns of sliding blocks into an image. Shape: (N, C · kernel, L) → (N, C, *output_size)."""
 
+    _function = "fold"
     _shown = ("output_size", *_Blocks._shown)
 
     def __init__(self, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
@@ -27,15 +28,17 @@ class Fold(_Blocks):
         self.output_size, self.kernel_size, self.dilation, self.padding, self.stride = output_size, kernel_size, dilation, padding, stride
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.fold(input, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)
+        return getattr(F, self._function)(input, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)
 
 
 class Unfold(_Blocks):
     """Sliding blocks of an image as columns. Shape: (N, C, *) → (N, C · kernel, L)."""
+
+    _function = "unfold"
 
     def __init__(self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
         super().__init__()
         self.kernel_size, self.dilation, self.padding, self.stride = kernel_size, dilation, padding, stride
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.unfold(input, self.kernel_size, self.dilation, self.padding, self.stride)
+        return getattr(F, self._function)(input, self.kernel_size, self.dilation, self.padding, self.stride)

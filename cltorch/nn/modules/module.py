@@ -32,6 +32,7 @@ class Module(StateDict):
     """
 
     training: bool
+    _function: str | None = None  # the function of nn.functional that a layer calls by this name
     _hooked = False  # whether a forward or backward hook was ever registered: the only test on the way to forward
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

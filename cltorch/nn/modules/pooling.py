@@ -12,7 +12,6 @@ from .module import Module
 class _Pool(Module):
     """A pooling layer calls ``_function`` and shows the attributes named in ``_shown``."""
 
-    _function = ""
     _shown: tuple[str, ...] = ("kernel_size", "stride", "padding")
 
     def extra_repr(self) -> str:

@@ -11,6 +11,8 @@ from .module import Module
 class Upsample(Module):
     """Resizes the spatial dimensions of (N, C, *) to ``size`` or by ``scale_factor``."""
 
+    _function = "interpolate"
+
     def __init__(self, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
                  recompute_scale_factor: bool | None = None) -> None:
         super().__init__()
@@ -21,8 +23,8 @@ class Upsample(Module):
             self.scale_factor = float(scale_factor) if scale_factor else None
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.interpolate(input, self.size, self.scale_factor, self.mode, self.align_corners,
-                             recompute_scale_factor=self.recompute_scale_factor)
+        return getattr(F, self._function)(input, self.size, self.scale_factor, self.mode, self.align_corners,
+                                          recompute_scale_factor=self.recompute_scale_factor)
 
     def extra_repr(self) -> str:
         factor = f"size={self.size}" if self.scale_factor is None else f"scale_factor={self.scale_factor}"
