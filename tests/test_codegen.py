@@ -159,7 +159,7 @@ def template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A function that writes test/<name>.mako beside the real kernels/common and forgets all of it afterwards."""
     (tmp_path / "test").mkdir()
     (tmp_path / "common").symlink_to(kernel_root() / "common")
-    caches = [templates._lookup, templates._template, templates._library, templates._function]
+    caches = [templates._lookup, templates._template, templates._library, templates._function, templates._function_template]
     for cached in caches:
         cached.cache_clear()
     monkeypatch.setattr(templates, "kernel_root", lambda: tmp_path)

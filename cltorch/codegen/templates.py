@@ -20,7 +20,6 @@ without ``t``, ``<%def name="philox(wide)">``, writes a function that has no suf
 """
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache, partial
@@ -38,6 +37,7 @@ STRATEGIES = ("wide", "grid")
 
 _CALL = re.compile(r"\b([A-Za-z]\w*)\s*\(")
 _TYPED = re.compile(rf"(\w+)_({'|'.join(SUFFIXES)})")
+_DEF = re.compile(r'^<%def name="(\w+)\(([^)]*)\)">', re.MULTILINE)
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 _DOUBLE = re.compile(r"\bdouble(?:2|3|4|8|16)?\b")
 _FP64 = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n"
@@ -154,12 +154,12 @@ def _text(template: Template, context: Mapping[str, Any]) -> str:
 
 def _where(error: Exception, template: Template) -> str:
     """"reduce/rows.mako, line 12" of the innermost template frame: counted from the last #line mark, because marks shift lines."""
-    uri, line = str(template.uri), 0
+    name, line, text = str(template.uri), 0, str(template.source)
     for record in RichTraceback(error=error, traceback=error.__traceback__).records:
         if record[4] is not None:
-            uri, line = record[4], record[5]
-    file = uri.removeprefix(str(kernel_root())).lstrip("/")
-    source = mark_lines((kernel_root() / file).read_text()).splitlines()
+            name, line, text = record[4], record[5], record[7]
+    file = name.removeprefix(str(kernel_root())).lstrip("/")
+    source = text.splitlines()
     missing = re.fullmatch(r"'(\w+)' is not defined", str(error))
     if missing:  # Mako looks all names up on entry, before the first line
         line = next((k for k, text in enumerate(source, 1) if re.search(rf"\b{missing[1]}\b", text)), line)
@@ -220,7 +220,6 @@ def _marked(text: str, file: str) -> str:
 
 
 class _Entry(NamedTuple):
-    template: Template
     file: str
     typed: bool
 
@@ -232,17 +231,13 @@ class _Function(NamedTuple):
 
 @cache
 def _library() -> dict[str, _Entry]:
-    """Every def of kernels/common/*.mako by name."""
+    """Every def of kernels/common/*.mako by name. Read, not parsed: a process parses the few files that it uses."""
     library: dict[str, _Entry] = {}
     for path in sorted((kernel_root() / "common").glob("*.mako")):
-        template = _template(f"common/{path.stem}")
-        for name in template.list_defs():
-            if name == "body":
-                continue
+        for name, parameters in _DEF.findall(path.read_text(encoding="utf-8")):
             if name in library:
                 raise TemplateError(f"function {name} is defined in {library[name].file} and again in common/{path.name}")
-            typed = "t" in inspect.signature(getattr(template.module, f"render_{name}")).parameters
-            library[name] = _Entry(template, f"common/{path.name}", typed)
+            library[name] = _Entry(f"common/{path.name}", "t" in parameters.replace(" ", "").split(","))
     return library
 
 
@@ -264,15 +259,33 @@ def _calls(text: str) -> Iterator[tuple[str, str]]:
 
 
 @cache
+def _function_template(name: str) -> Template:
+    """A file's Python blocks and one def of it, on the lines they have there: most files hold dozens, and a process calls a few."""
+    file = kernel_root() / _library()[name].file
+    kept: list[str] = []
+    end = ""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not end and line.startswith(("<%!", f'<%def name="{name}(')):
+            end = "%>" if line.startswith("<%!") else "</%def>"
+        kept.append(line if end else "")
+        if end and line.rstrip().endswith(end):
+            end = ""
+    text = "\n".join(kept) + "\n"
+    try:
+        return Template(text, filename=str(file), uri=_library()[name].file, strict_undefined=True, preprocessor=mark_lines)
+    except (MakoException, SyntaxError) as error:
+        raise TemplateError(f"function {name} of {_library()[name].file} can't be read: {error}") from error
+
+
+@cache
 def _function(key: tuple[str, str], wide: bool) -> _Function:
     name, suffix = key
-    entry = _library()[name]
     context: dict[str, Any] = {"ctype": ctype, "wide": wide}
     if suffix:
         t = by_suffix(suffix)
         context |= {"t": t, "poly": partial(polynomial, t), "builtin": partial(forward_to_builtin, t),
                     "intrinsic": partial(forward_to_intrinsic, t), "native": t.is_float and (t.s == "f64" or not wide)}
-    text = _text(entry.template.get_def(name), context)
+    text = _text(_function_template(name).get_def(name), context)
     if not _COMMENT.sub("", "\n".join(line for line in text.splitlines() if not line.startswith("#line"))).strip():
         return _Function("", ())
     return _Function(text, tuple(call for call in _calls(text) if call != key))
