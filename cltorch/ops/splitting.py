@@ -58,11 +58,13 @@ def split(tensor: Tensor, split_size_or_sections: Any = None, dim: int = 0, *, s
 
 @composite("split_with_sizes", method=True)
 def split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Views of parts of the listed sizes along ``dim``."""
     return split(input, listed(split_sizes), dim)
 
 
 @composite("unsafe_split", method=True)
 def unsafe_split(input: Tensor, split_size: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """split, whose results PyTorch lets be written in place (here split's may be, too)."""
     return split(input, split_size, dim)
 
 

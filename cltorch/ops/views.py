@@ -47,7 +47,7 @@ def window_of(rule: Callable, shape: tuple[int, ...], *arguments: Any) -> geomet
 
 transpose = view(
     "transpose(input, dim0, dim1)", geometry=geometry.transpose, grad=lambda g, dim0, dim1: g.transpose(dim0, dim1), ref=np.swapaxes, inplace=True,
-    samples=lambda make: [((make(2, 3, 4), 0, -1), {}), ((make(3, 2), 0, 1), {}), ((make(), 0, -1), {})], aliases=("swapaxes", "swapdims"))
+    samples=lambda make: [((make(2, 3, 4), 0, -1), {}), ((make(3, 2), 0, 1), {})], aliases=("swapaxes", "swapdims"))
 
 t = view("t(input)", geometry=geometry.matrix_transpose, grad=lambda g: g.t(), ref=np.transpose, inplace=True,
          samples=lambda make: [((make(2, 3),), {}), ((make(3),), {}), ((make(),), {})])
@@ -102,7 +102,7 @@ def _unfold_gradient(g: Tensor, from_shape: tuple[int, ...], dimension: int, siz
 unfold = view(
     "unfold(input, dimension, size, step)", geometry=geometry.unfold, grad=_unfold_gradient, namespace=METHOD_ONLY,
     ref=lambda x, dimension, size, step: np.lib.stride_tricks.sliding_window_view(x, size, dimension).take(
-        np.arange(0, x.shape[dimension] - size + 1, step), dimension),
+        np.arange(0, x.shape[dimension] - size + 1, step), dimension % x.ndim),
     samples=lambda make: [((make(7), 0, 3, 2), {}), ((make(2, 6, 3), 1, 2, 1), {}), ((make(4, 5), -1, 5, 3), {})])
 
 
@@ -175,16 +175,19 @@ def _reinterpret(x: Tensor, d: dtype) -> Tensor:
 
 @composite("view_as", namespace=METHOD_ONLY, method=True)
 def view_as(input: Tensor, other: Tensor) -> Tensor:
+    """A view with the shape of another tensor."""
     return view_method(input, other.shape)
 
 
 @composite("reshape_as", namespace=METHOD_ONLY, method=True)
 def reshape_as(input: Tensor, other: Tensor) -> Tensor:
+    """The elements in the shape of another tensor; a view where possible."""
     return reshape(input, other.shape)
 
 
 @composite("expand_as", namespace=METHOD_ONLY, method=True)
 def expand_as(input: Tensor, other: Tensor) -> Tensor:
+    """The input seen in the shape of another tensor, repeated without a copy."""
     return expand(input, other.shape)
 
 
