@@ -229,7 +229,7 @@ def compare(case: Case, train: bool) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor", "ignore:.*padding='same' with even kernel", "ignore:Converting mask",
-                            "ignore:reduction: .mean. divides")
+                            "ignore:reduction")
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_evaluation_matches_torch(case: Case) -> None:
     compare(case, train=False)
