@@ -182,13 +182,13 @@ def test_dtypes_reach_the_template_as_c_types(template) -> None:
 
 def test_a_missing_parameter_is_an_error_with_file_and_line(template) -> None:
     name = template("missing", "<%doc>\nwords\n</%doc>\nint a;\n% if wide:\nint b = ${absent};\n% endif\n")
-    with pytest.raises(TemplateError, match=r"test/missing.mako, line 6: NameError: .*absent"):
+    with pytest.raises(TemplateError, match=r"test/missing.mako, near line 6: NameError: .*absent"):
         render(name, "wide")
 
 
 def test_an_error_in_a_python_line_names_the_line(template) -> None:
     name = template("broken", "int a;\n% for i in range(count):\nint b${i};\n% endfor\n")
-    with pytest.raises(TemplateError, match=r"test/broken.mako, line 2: TypeError"):
+    with pytest.raises(TemplateError, match=r"test/broken.mako, near line 2: TypeError"):
         render(name, "wide", count="three")
 
 
@@ -230,4 +230,4 @@ def test_show_kernel_says_what_is_missing(capsys: pytest.CaptureFixture[str]) ->
     assert show_kernel.main(["no such thing"]) == 1
     assert "neither a template, nor an operator" in capsys.readouterr().err
     assert show_kernel.main(["pointwise/map", "--set", "rank=0"]) == 1
-    assert "pointwise/map.mako, line" in capsys.readouterr().err
+    assert "pointwise/map.mako, near line" in capsys.readouterr().err

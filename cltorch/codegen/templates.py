@@ -153,7 +153,7 @@ def _text(template: Template, context: Mapping[str, Any]) -> str:
 
 
 def _where(error: Exception, template: Template) -> str:
-    """"reduce/rows.mako, line 12" of the innermost template frame: counted from the last #line mark, because marks shift lines."""
+    """"reduce/rows.mako, near line 12" of the innermost template frame: Mako places it within a line or two; marks, which shift lines, are undone."""
     name, line, text = str(template.uri), 0, str(template.source)
     for record in RichTraceback(error=error, traceback=error.__traceback__).records:
         if record[4] is not None:
@@ -167,7 +167,7 @@ def _where(error: Exception, template: Template) -> str:
         if text.startswith("#line "):
             line = int(text.split()[1]) + back - 1
             break
-    return f"{file}, line {line}"
+    return f"{file}, near line {line}"
 
 
 _OPENS = re.compile(r"<%(?!%)(!?\s|!?$|doc>|text>)")
