@@ -58,7 +58,7 @@ def write_files(folder, seed):
     study = load_diabetes(scaled=False)
     table = np.column_stack([study.data, study.target])[np.random.default_rng(seed).permutation(len(study.target))]
     folder.mkdir(parents=True, exist_ok=True)
-    for name, rows in zip(("train", "valid", "test"), np.split(table, [265, 353])):
+    for name, rows in zip(("train", "valid", "test"), np.split(table, [265, 353]), strict=True):
         with open(folder / f"{name}.csv", "w", newline="") as stream:
             csv.writer(stream).writerows([[*study.feature_names, "progression"], *rows.tolist()])
 
@@ -132,7 +132,7 @@ def main():
     error, spread = nn.functional.mse_loss(predicted, test.target).item(), ((test.target - train.target.mean()) ** 2).mean().item()
     print(f"test: root mean squared error {error ** 0.5:.1f}; predicting the mean would give {spread ** 0.5:.1f} (R² {1 - error / spread:.2f})")
     with open(args.data / "predictions.csv", "w", newline="") as stream:
-        csv.writer(stream).writerows([["measured", "predicted"], *zip(test.target.flatten().tolist(), predicted.flatten().tolist())])
+        csv.writer(stream).writerows([["measured", "predicted"], *torch.cat([test.target, predicted], dim=1).tolist()])
     plot(losses, test.target.numpy(), predicted.numpy(), args.data / "regression.png")
     print(f"written: {args.data / 'predictions.csv'} and {args.data / 'regression.png'}")
 

@@ -101,9 +101,10 @@ def fit(name, model, loaders, args, path):
 
 def plot(results, test_loader, path):
     """The loss curves, and for each model the test digits that it got wrong."""
-    images, labels = (torch.cat(parts).numpy() for parts in zip(*test_loader))
+    images, labels = (torch.cat(parts).numpy() for parts in zip(*test_loader, strict=True))
     figure = plt.figure(figsize=(10, 3.2 * len(results)), layout="constrained")
-    for row, (part, (name, (history, predicted))) in enumerate(zip(figure.subfigures(len(results), 1, squeeze=False)[:, 0], results.items())):
+    parts = figure.subfigures(len(results), 1, squeeze=False)[:, 0]
+    for row, (part, (name, (history, predicted))) in enumerate(zip(parts, results.items(), strict=True)):
         left, right = part.subfigures(1, 2)
         axes = left.subplots()
         axes.semilogy(history, label=["training", "validation"])
@@ -114,7 +115,7 @@ def plot(results, test_loader, path):
         grid = right.subplots(2, 5)
         for cell in grid.flat:
             cell.set_axis_off()
-        for cell, i in zip(grid.flat, wrong):
+        for cell, i in zip(grid.flat, wrong, strict=False):
             cell.imshow(images[i, 0], cmap="gray_r")
             cell.set_title(f"{labels[i]}, seen as {predicted[i]}", fontsize=8)
     figure.savefig(path, dpi=120)
