@@ -14,6 +14,7 @@ from ..core import dispatch
 from ..core.tensor import Tensor
 from ..dtype import FLOATING, int64
 from .addressing import flags_of
+from .cross_entropy import class_cross_entropy
 from .registry import composite, kernel_op
 
 
@@ -105,22 +106,6 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
     return reduce_loss(losses, reduction)
 
 
-def _smoothed(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, smoothing: float, reduction: str) -> Tensor:
-    """Cross entropy with label smoothing from log-probabilities."""
-    dim = 0 if input.dim() == 1 else 1
-    nll = nll_loss(input, target, weight, ignore_index=ignore_index, reduction=reduction)
-    shaped = weight.reshape((-1,) + (1,) * (input.dim() - dim - 1)) if weight is not None else None
-    spread = -(input * shaped if shaped is not None else input).sum(dim)
-    ignored = target == ignore_index
-    spread = spread.masked_fill(ignored, 0.0)
-    if reduction == "mean":
-        kept = (weight[target.masked_fill(ignored, 0)] if weight is not None else (~ignored).to(input.dtype)).masked_fill(ignored, 0.0)
-        spread = spread.sum() / kept.sum()
-    else:
-        spread = reduce_loss(spread, reduction)
-    return (1 - smoothing) * nll + spread * (smoothing / input.shape[dim])
-
-
 def _of_probabilities(logs: Tensor, target: Tensor, weight: Tensor | None, smoothing: float, reduction: str) -> Tensor:
     dim = 0 if logs.dim() == 1 else 1
     classes = logs.shape[dim]
@@ -144,14 +129,18 @@ def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-1
     """
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
-    logs = input.log_softmax(0 if input.dim() == 1 else 1)
     if target.shape == input.shape and target.is_floating_point():
-        return _of_probabilities(logs, target, weight, label_smoothing, reduction)
+        return _of_probabilities(input.log_softmax(0 if input.dim() == 1 else 1), target, weight, label_smoothing, reduction)
     if target.is_floating_point():
         raise RuntimeError(f"cross_entropy: expected scalar type Long for class indices but found {target.dtype}; probabilities need the scores' shape")
-    if label_smoothing:
-        return _smoothed(logs, target, weight, ignore_index, label_smoothing, reduction)
-    return nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
+    _check_target(input, target, "cross_entropy")
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    target = target if target.dtype is int64 else target.to(int64)
+    single = input.dim() == 1
+    scores, wanted = (input.unsqueeze(0), target.reshape(1)) if single else (input, target)
+    loss = class_cross_entropy(scores, wanted, weight, ignore_index, label_smoothing, reduction)[0]
+    return loss.reshape(()) if single else loss
 
 
 @composite("multi_margin_loss", namespace="functional", dtypes=FLOATING)

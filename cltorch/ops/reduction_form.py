@@ -11,7 +11,7 @@ import numpy as np
 from ..core import dispatch
 from ..core.pointwise import BOOLEAN, FLOAT, REAL, SAME, constant
 from ..core.tensor import TYPE_NAMES, Tensor
-from ..dtype import CATEGORY_BOOL, CATEGORY_COMPLEX, CATEGORY_FLOAT, CATEGORY_INT, bool_, bfloat16, dtype, float16, float32, int64, uint8
+from ..dtype import CATEGORY_BOOL, CATEGORY_COMPLEX, CATEGORY_FLOAT, CATEGORY_INT, bfloat16, bool_, dtype, float16, float32, int64, uint8
 from ..shape import Size, normalize_dim, normalize_dims
 from .reduce_plan import Spec, run
 from .registry import ACCUMULATE, INDEX, kernel_op
@@ -58,7 +58,7 @@ def axes(reference: Callable) -> Callable:
 
 def check_dims_nonempty(name: str, x: Tensor, dim: Any, dims: tuple[int, ...], whole: type[Exception] = RuntimeError) -> None:
     """PyTorch's errors for reductions without an identity over nothing."""
-    if x.numel() or all(x.shape[d] for d in dims) and (dim is not None or not x.shape):
+    if x.numel() or (all(x.shape[d] for d in dims) and (dim is not None or not x.shape)):
         return
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         how = " Specify the reduction dim with the 'dim' argument." if whole is RuntimeError else ""
@@ -144,7 +144,7 @@ def reduction(signature: str, *, dtypes: Iterable[dtype], out: str = SAME, map: 
     """
     name = signature[:signature.index("(")]
     engine = Reduction(name, out, map, combine, identity, finish, mapped, empty, tuple(scalars), accumulator)
-    rest = tuple(inspect.signature(eval(f"lambda {signature[len(name) + 1:-1]}: 0")).parameters)[1:]  # noqa: S307 - our own declarations
+    rest = tuple(inspect.signature(eval(f"lambda {signature[len(name) + 1:-1]}: 0")).parameters)[1:]
 
     def forward(input: Tensor, *values: Any, **named: Any) -> Tensor:
         named.update(zip(rest, values, strict=False))

@@ -17,7 +17,6 @@ from .registry import FLOATING, INTEGRAL, composite, find, kernel_op, write_out
 from .ternary import where
 from .unary import exp, log
 
-
 # variance
 
 
@@ -249,7 +248,8 @@ def linalg_norm(A, ord=None, dim=None, keepdim=False, *, dtype=None, out=None):
     return vector_norm(A, ord, dim, keepdim, dtype=dtype, out=out)
 
 
-@composite("norm", method=True, dtypes=FLOATING | COMPLEX, samples=_norm_samples, ref=lambda x, p=2, dim=None, keepdim=False: _vector_reference(x, p, dim, keepdim))
+@composite("norm", method=True, dtypes=FLOATING | COMPLEX, samples=_norm_samples,
+           ref=lambda x, p=2, dim=None, keepdim=False: _vector_reference(x, p, dim, keepdim))
 def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
     """The p-norm over ``dim`` (None: all); "fro" is 2, "nuc" the sum of singular values of a matrix."""
     if p == "nuc":
