@@ -220,15 +220,18 @@ def unique_consecutive(input: Tensor, return_inverse: bool = False, return_count
 
 
 def tally(bins: Tensor, count: int) -> Tensor:
-    """How often each of 0 .. count-1 occurs in an int64 vector, as int32; other numbers are skipped."""
-    out = dispatch.empty((count,), int32, bins._dev)
-    dispatch.assign(out, filled((count,), 0, int32, bins._dev))
-    n = bins.numel()
+    """How often each of 0 .. count-1 occurs in an int64 vector; other numbers are skipped."""
+    dev, n = bins._dev, bins.numel()
+    size = dispatch.groups(dev, max(n, 1))
+    if dev.strategy == "wide" and size[0][0] * count > max(n, 65536):  # rows that are mostly zeros cost more than they save
+        size = (1,), (1,)
+    rows = size[0][0] if dev.strategy == "wide" else 1
+    counts = filled((rows, count), 0, int32, dev)
     if n and count:
         given = bins.contiguous()
-        kernel = dispatch.kernel(bins._dev, "indexing/tally")
-        kernel(*dispatch.groups(bins._dev, n), dispatch.writable(out), dispatch.buffer(given), given.offset, n, count)
-    return out
+        kernel = dispatch.kernel(dev, "indexing/tally")
+        kernel(*size, dispatch.writable(counts), dispatch.buffer(given), given.offset, n, count)
+    return counts.sum(0) if rows > 1 else counts.reshape(count).to(int64)
 
 
 @composite("bincount", method=True, differentiable=False, dtypes=(int64, int32), ref=lambda x, weights=None, minlength=0: np.bincount(x, weights, minlength),
@@ -250,7 +253,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
         raise RuntimeError(f"bincount only supports 1-d non-negative integral inputs, got {low}")
     count = max(high + 1, minlength)
     if weights is None:
-        return tally(bins, count).to(int64)
+        return tally(bins, count)
     kind = weights.dtype if weights.dtype in (float32, float64) else float64 if input._dev.has_fp64 else float32
     out = filled((count,), 0, kind, input._dev)
     if bins.numel():

@@ -18,17 +18,23 @@ const uint offset, __global const int *restrict address, const uint entries, con
 % endfor
 </%def>
 <% last = inners - 1 %>
-## the element of x where result row `row` starts: inner dimensions but the last run fastest, then entries, then outer dimensions
+## adds to `at` the outer dimensions' part for their row-major number `row`
+<%def name="outer(row)">
+% for k in reversed(range(1, outers)):
+    { const uint q = ${row} / o${k}; at += (${row} - q * o${k}) * p${k}; ${row} = q; }
+% endfor
+% if outers:
+    at += ${row} * p0;
+% endif
+</%def>
+## adds to `at` where result row `row` starts: inner dimensions but the last run fastest, then entries, then outer dimensions
 <%def name="locate(row)">
 % for k in reversed(range(last)):
     { const uint q = ${row} / i${k}; at += (${row} - q * i${k}) * q${k}; ${row} = q; }
 % endfor
 % if outers:
     { const uint q = ${row} / entries; at += (uint)address[${row} - q * entries]; ${row} = q; }
-%   for k in reversed(range(1, outers)):
-    { const uint q = ${row} / o${k}; at += (${row} - q * o${k}) * p${k}; ${row} = q; }
-%   endfor
-    at += ${row} * p0;
+    ${outer(row)}
 % else:
     at += (uint)address[${row}];
 % endif
@@ -51,10 +57,12 @@ const uint offset, __global const int *restrict address, const uint entries, con
     i += length;
   }
 %   else:
-  for (; i < hi; i++) {
-    uint row = i, at = offset;
-    ${locate("row")}
-    ${unit("at", "i")};
+  while (i < hi) {
+    uint row = i / entries, at = offset;
+    const uint c = i - row * entries, left = entries - c, length = left < hi - i ? left : hi - i;
+    ${outer("row")}
+    for (uint j = 0; j < length; j++) ${unit("at + (uint)address[c + j]", "i + j")};
+    i += length;
   }
 %   endif
 % else:
