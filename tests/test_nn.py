@@ -59,6 +59,18 @@ def test_missing_members(call: str) -> None:
         getattr(net, call)("training")
 
 
+def test_set_submodule() -> None:
+    net = Net()
+    net.set_submodule("middle.1", nn.Tanh())
+    assert isinstance(net.middle[1], nn.Tanh)
+    net.set_submodule("extra", nn.ReLU())
+    assert isinstance(net.extra, nn.ReLU)
+    with pytest.raises(AttributeError, match="no attribute"):
+        net.set_submodule("middle.new", nn.ReLU(), strict=True)
+    with pytest.raises(ValueError, match=r"is not an nn\.Module"):
+        net.set_submodule("first", 3)
+
+
 def test_shared_members_appear_once() -> None:
     shared = nn.Linear(2, 2)
     net = nn.ModuleList([shared, shared])
@@ -195,6 +207,7 @@ def test_to_device_and_dtype_keeps_the_parameter_objects() -> None:
     assert net.to(dtype=cltorch.float16, device="cpu")[0].bias.dtype is cltorch.float16
     assert net.type(cltorch.float32)[1].num_batches_tracked.dtype is cltorch.float32
     assert net.share_memory() is net
+    assert net.to_empty(device="cuda")[0].weight.shape == (2, 2)
 
 
 def test_moved_parameters_still_train() -> None:

@@ -110,7 +110,8 @@ CASES = [
     Case("UpsamplingNearest2d", (), (IM,), {"scale_factor": 2}), Case("UpsamplingBilinear2d", (), (IM,), {"size": (8, 9)}),
     Case("Fold", ((4, 5), 2), ((2, 12, 12),)), Case("Unfold", (2,), (IM,), {"padding": 1}),
     # distances
-    Case("CosineSimilarity", (), PAIR), Case("CosineSimilarity", (0,), PAIR), Case("PairwiseDistance", (), PAIR), Case("PairwiseDistance", (1, 1e-3, True), PAIR),
+    Case("CosineSimilarity", (), PAIR),
+    Case("CosineSimilarity", (0,), PAIR), Case("PairwiseDistance", (), PAIR), Case("PairwiseDistance", (1, 1e-3, True), PAIR),
     # losses
     *[Case(name, (), PAIR, {"reduction": reduction})
       for name in ("L1Loss", "MSELoss", "SmoothL1Loss", "HuberLoss", "PoissonNLLLoss")

@@ -106,7 +106,7 @@ class Update(_ManyTensors):
 
     def __call__(self, lists: Lists, scalars: Sequence[float], singles: Sequence[Tensor] = ()) -> None:
         """Updates in place: ``lists`` holds one list of tensors per array, all of one dtype and device, in the arrays' order."""
-        if any(not t.plain and not t.is_contiguous() for ts in lists for t in ts):
+        if False in [t.plain or t.is_contiguous() for ts in lists for t in ts]:
             self._through_copies(lists, scalars, singles)
             return
         for part, layout, slots in self._launches(lists):
@@ -119,9 +119,8 @@ class Update(_ManyTensors):
         groups, local = dispatch.groups(dev, layout.total)
         kernel(groups, local, *_memory(lists, self.written, slots), dispatch.buffer(layout.table), layout.count, layout.total,
                *[dispatch.buffer(s) for s in singles], *scalars)
-        for ts, w in zip(lists, self.written, strict=True):
-            if w and any(t.storage.shared for t in ts):
-                dev.synchronize()
+        if dev.type == "cpu" and any(t.storage.shared for ts, w in zip(lists, self.written, strict=True) if w for t in ts):
+            dev.synchronize()
 
     def _build(self, dev: Device, d: dtype, slots: int) -> Any:
         t = ctype(d)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from .. import functional
 from . import (
     activation,
     batchnorm,
@@ -24,8 +25,7 @@ from . import (
     transformer,
     upsampling,
 )
-from .. import functional
-from .module import Module
+from .module import Described, Module
 
 FAMILIES: tuple[ModuleType, ...] = (
     module, linear, activation, multihead, container, conv, pooling, padding, batchnorm, normalization, dropout, sparse, flatten,
@@ -37,7 +37,8 @@ def layers() -> dict[str, type[Module]]:
     found: dict[str, type[Module]] = {}
     for family in FAMILIES:
         for name, value in vars(family).items():
-            if isinstance(value, type) and issubclass(value, Module) and value.__module__ == family.__name__ and not name.startswith("_"):
+            own = isinstance(value, type) and issubclass(value, Module) and value.__module__ == family.__name__
+            if own and not name.startswith("_") and value is not Described:
                 if value._function is None or hasattr(functional, value._function):
                     found[name] = value
     return found

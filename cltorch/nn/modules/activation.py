@@ -8,19 +8,15 @@ from ...core.tensor import Tensor
 from ...ops.creation import full
 from .. import functional as F
 from ..parameter import Parameter
-from .module import Module
+from .module import Described, Module
 
 
-class _Activation(Module):
+class _Activation(Described):
     """Keeps its constructor's arguments under their names and shows them; ``inplace`` only where it is on."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__()
-        self.__dict__.update(arguments, _shown=tuple(arguments))
-
-    def extra_repr(self) -> str:
-        shown = ((name, getattr(self, name)) for name in self._shown)
-        return ", ".join(f"{name}={value!r}" for name, value in shown if name != "inplace" or value)
+        self.__dict__.update(arguments, _shown=tuple(name for name in arguments if name != "inplace" or arguments[name]))
 
 
 class _InPlace(_Activation):

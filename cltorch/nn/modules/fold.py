@@ -5,23 +5,16 @@ from typing import Any
 
 from ...core.tensor import Tensor
 from .. import functional as F
-from .module import Module
+from .module import Described
+
+_BLOCKS = ("kernel_size", "dilation", "padding", "stride")
 
 
-class _Blocks(Module):
-    """Shows the attributes named in ``_shown``."""
-
-    _shown = ("kernel_size", "dilation", "padding", "stride")
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"{name}={getattr(self, name)}" for name in self._shown)
-
-
-class Fold(_Blocks):
+class Fold(Described):
     """Sums columns of sliding blocks into an image. Shape: (N, C · kernel, L) → (N, C, *output_size)."""
 
     _function = "fold"
-    _shown = ("output_size", *_Blocks._shown)
+    _shown = ("output_size", *_BLOCKS)
 
     def __init__(self, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
         super().__init__()
@@ -31,10 +24,11 @@ class Fold(_Blocks):
         return getattr(F, self._function)(input, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)
 
 
-class Unfold(_Blocks):
+class Unfold(Described):
     """Sliding blocks of an image as columns. Shape: (N, C, *) → (N, C · kernel, L)."""
 
     _function = "unfold"
+    _shown = _BLOCKS
 
     def __init__(self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ from ...core.modes import no_grad
 from ...core.tensor import Tensor
 from ...dtype import bfloat16, float16, float32, float64
 from ...dtype import dtype as DType
+from ...ops.creation import empty_like
 from ..parameter import Buffer, Parameter
 from .hooks import BackwardGates
 from .state import StateDict
@@ -109,6 +110,8 @@ class Module(StateDict):
     def register_full_backward_pre_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
         """``hook(module, grad_output)`` runs in backward before the module's gradients and may return another ``grad_output``."""
         return self._add_call_hook("backward_pre", hook, prepend)
+
+    register_backward_hook = register_full_backward_hook
 
     # Registration and attributes
 
@@ -283,6 +286,17 @@ class Module(StateDict):
                 raise AttributeError(f"`{name}` is not an nn.Module")
         return module
 
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Puts a module at a dotted path whose last part may be new (``strict``: must exist). AttributeError where the path leads nowhere."""
+        if not isinstance(module, Module):
+            raise ValueError(f"`module` is not an nn.Module, found {typename(module)}")
+        path, _, name = target.rpartition(".")
+        if not name:
+            raise ValueError("Cannot set the submodule without a target name!")
+        if strict:
+            self.get_submodule(target)
+        setattr(self.get_submodule(path), name, module)
+
     def _get_member(self, target: str, table: str, kind: str) -> Any:
         path, _, name = target.rpartition(".")
         module = self.get_submodule(path)
@@ -369,6 +383,10 @@ class Module(StateDict):
 
         return self._apply(convert)
 
+    def to_empty(self, *, device: Any, recurse: bool = True) -> Module:
+        """Moves to a device without copying: parameters and buffers are uninitialised there."""
+        return self._apply(lambda t: empty_like(t, device=device), recurse)
+
     def cuda(self, device: Any = None) -> Module:
         """Moves everything to an OpenCL device (the current one by default)."""
         return self._apply(lambda t: t.cuda(device))
@@ -432,3 +450,12 @@ def _parse_to(device: Any = None, dtype: DType | None = None, non_blocking: bool
     if dtype is not None and not isinstance(dtype, DType):
         raise TypeError(f"nn.Module.to takes a device, a dtype or a tensor, got {typename(dtype)}")
     return device, dtype
+
+
+class Described(Module):
+    """A layer that prints the attributes named in ``_shown`` as name=value."""
+
+    _shown: tuple[str, ...] = ()
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._shown)

@@ -6,16 +6,13 @@ from typing import Any
 from ...core.tensor import Tensor
 from .. import functional as F
 from .conv import ntuple
-from .module import Module
+from .module import Described
 
 
-class _Pool(Module):
-    """A pooling layer calls ``_function`` and shows the attributes named in ``_shown``."""
+class _Pool(Described):
+    """A pooling layer calls the function of nn.functional named ``_function``."""
 
-    _shown: tuple[str, ...] = ("kernel_size", "stride", "padding")
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"{name}={getattr(self, name)}" for name in self._shown)
+    _shown = ("kernel_size", "stride", "padding")
 
 
 class _MaxPool(_Pool):
