@@ -11,7 +11,9 @@ from ..dtype import dtype
 from ..runtime.device import Device
 from .gemm import vector_bytes
 
-STAGE_BYTES = 48 * 1024  # of private memory for an image's window, and as much for sums or gradients
+STAGE_BYTES = 32 * 1024  # of private memory for an image's window: most of a first-level cache
+SUMS_BYTES = 48 * 1024  # of private memory for sums, or for gradients
+TAPS = 256  # taps on a side of a kernel
 PAIRS = 768  # vectors of sums that one work-item keeps for a gradient to the weights
 ITEMS_PER_UNIT = 4
 
@@ -81,35 +83,45 @@ def _cuts(axes: tuple[Axis, Axis]) -> Iterator[tuple[int, int]]:
     return ((h, w) for w in widths for h in heights)
 
 
+def _lanes(itemsize: int, register_bytes: int) -> int:
+    return max(2, min(16, register_bytes // itemsize))
+
+
+def _staging(axes: tuple[Axis, Axis], th: int, tw: int, lanes: int) -> float:
+    """Cycles to stage one channel's window, about: a row costs more to begin than to copy."""
+    h, w = axes
+    rows = min(h.stride, h.span + 1) * min(w.stride, w.span + 1) * (th + h.span // h.stride)
+    return rows * (25 + (tw + w.span // w.stride) * (2 / lanes if w.stride == 1 else 1.5))
+
+
+def _refuse(axes: tuple[Axis, Axis]) -> RuntimeError:
+    return RuntimeError(f"conv2d: a kernel that spans {axes[0].span + 1} x {axes[1].span + 1} pixels with {max(axes[0].taps, axes[1].taps)} taps on a side is "
+                        f"too large: one output's window must fit into {STAGE_BYTES} bytes, and a side may have {TAPS} taps")
+
+
 @lru_cache(maxsize=1024)
 def tiling(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, units: int, itemsize: int, register_bytes: int) -> Tiling:
-    """The cheapest cut of a sum over patches, by an estimate in vector instructions. Pure, so that a shape is always summed in the same order."""
-    room = STAGE_BYTES // itemsize
-    lanes = max(2, min(16, register_bytes // itemsize))
-    many = register_bytes > 32  # 32 registers of 64 bytes, else 16
-    shapes = ([(6, 4), (12, 2), (12, 1), (1, 8)] if many else [(6, 2), (12, 1), (1, 8)])
-    best: tuple[float, Tiling] | None = None
+    """The cheapest cut of a sum over patches, by an estimate in cycles. Pure, so that a shape is always summed in the same order."""
+    stage, sums, lanes = STAGE_BYTES // itemsize, SUMS_BYTES // itemsize, _lanes(itemsize, register_bytes)
+    shapes = [(6, 4), (12, 2), (12, 1), (1, 8)] if register_bytes > 32 else [(6, 2), (12, 1), (1, 8)]  # 32 registers, or 16
+    area, best = axes[0].taps * axes[1].taps, None
     for mr, nv in shapes:
-        if (mr == 1) != (rows == 1):
-            continue
-        total = _ceil(rows, mr)
-        for th, tw in _cuts(axes):
+        total, step = _ceil(rows, mr), max(mr * nv / 2, mr / 2 + nv) + 1  # two multiplications and two aligned loads a cycle
+        for th, tw in _cuts(axes) if (mr == 1) == (rows == 1) else ():
             flat, channel = window(axes, th, tw)
-            padded = _ceil(flat, nv * lanes) * nv * lanes
-            tiles = min(total, room // (mr * padded)) if channel <= room else 0
+            vectors = _ceil(flat, nv * lanes) * nv
+            tiles = min(total, sums // (mr * vectors * lanes)) if channel <= stage else 0
             if not tiles:
                 continue
             tiles = _ceil(total, _ceil(total, tiles))
-            step = max(mr * nv, mr + nv) / 2 + 1  # two multiplications and two loads a cycle
-            item = (tiles * padded / lanes / nv * step * channels * axes[0].taps * axes[1].taps + channels * channel * 0.5
-                    + tiles * mr * th * tw * 0.5 + 400)
-            items = _ceil(axes[0].count, th) * _ceil(axes[1].count, tw) * _ceil(total, tiles) * images
-            cost = _ceil(items, units) * item
+            item = tiles * vectors / nv * step * channels * area + channels * (_staging(axes, th, tw, lanes) + 3 * area)
+            item += tiles * mr * th * (20 + 2 * tw / lanes) + 1000
+            cost = _ceil(_ceil(axes[0].count, th) * _ceil(axes[1].count, tw) * _ceil(total, tiles) * images, units) * item
             if best is None or cost < best[0]:
-                block = max(1, min(channels, room // channel))
-                best = cost, Tiling(th, tw, block, tiles, (("MR", mr), ("NV", nv), ("VW", lanes), ("STAGE", room), ("SUMS", room)))
-    if best is None:
-        raise RuntimeError(f"conv2d: a kernel that spans {axes[0].span + 1} x {axes[1].span + 1} pixels needs more than {STAGE_BYTES} bytes for one output")
+                block = max(1, min(channels, stage // channel))
+                best = cost, Tiling(th, tw, block, tiles, (("MR", mr), ("NV", nv), ("VW", lanes), ("STAGE", stage), ("SUMS", sums), ("TAPS", TAPS)))
+    if best is None or max(axes[0].taps, axes[1].taps) > TAPS:
+        raise _refuse(axes)
     return best[1]
 
 
@@ -214,36 +226,30 @@ class Share(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def share(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, groups: int, units: int, itemsize: int, register_bytes: int) -> Share:
-    """The cheapest cut of a gradient to the weights, by an estimate in vector instructions. Pure."""
-    room = STAGE_BYTES // itemsize
-    lanes = max(2, min(16, register_bytes // itemsize))
+    """The cheapest cut of a gradient to the weights, by an estimate in cycles. Pure."""
+    stage, room, lanes = STAGE_BYTES // itemsize, SUMS_BYTES // itemsize, _lanes(itemsize, register_bytes)
     area = axes[0].taps * axes[1].taps
-    depth = channels * area
-    side = 4 if register_bytes > 32 else 2
-    height = 1 if rows == 1 else side
-    pairs = PAIRS * 64 // max(lanes * itemsize, 64)
-    best: tuple[float, Share] | None = None
-    for deep in dict.fromkeys(min(depth, 256, max(1, n * area)) for n in (1, 2, 3, 4, 6, 8, 12, 16, 32)):
+    depth, side = channels * area, 4 if register_bytes > 32 else 2
+    height, pairs, best = 1 if rows == 1 else side, PAIRS * 64 // max(lanes * itemsize, 64), None
+    for deep in dict.fromkeys(min(depth, TAPS, max(1, n * area)) for n in (1, 2, 3, 4, 6, 8, 12, 16, 32)):
         high = min(rows, pairs // deep)
-        if not high:
-            continue
-        held = min(channels, _ceil(deep, area) + (deep % area > 0 or depth % area > 0))
-        for th, tw in _cuts(axes):
+        held = min(channels, _ceil(deep, area) + (deep % area > 0 or depth % deep > 0))
+        for th, tw in _cuts(axes) if high else ():
             flat, channel = window(axes, th, tw)
-            padded = _ceil(flat, lanes) * lanes
-            if channel * held > room or padded * high > room:
+            vectors = _ceil(flat, lanes)
+            if channel * held > stage or vectors * lanes * high > room:
                 continue
             blocks = _ceil(rows, high) * _ceil(depth, deep) * groups
             jobs = images * _ceil(axes[0].count, th) * _ceil(axes[1].count, tw)
             splits = max(1, min(jobs, _ceil(ITEMS_PER_UNIT * units, blocks)))
-            sums = _ceil(high, height) * _ceil(deep, side)
-            job = sums * (height * side / 2 + 1) * (padded / lanes + 3) + held * channel * 0.5 + high * padded * 0.3
+            job = _ceil(high, height) * _ceil(deep, side) * (max(height * side / 2, height / 2 + side) + 1) * (vectors + 4)
+            job += held * _staging(axes, th, tw, lanes) + high * th * (25 + 2 * tw / lanes) + 3 * deep
             cost = _ceil(blocks * splits, units) * _ceil(jobs, splits) * job
             if best is None or cost < best[0]:
-                best = cost, Share(high, deep, th, tw, splits, (("R", height), ("C", side), ("VW", lanes), ("STAGE", room), ("GRAD", room),
-                                                                ("PAIRS", pairs)))
-    if best is None:
-        raise RuntimeError(f"conv2d: a kernel that spans {axes[0].span + 1} x {axes[1].span + 1} pixels needs more than {STAGE_BYTES} bytes for one output")
+                best = cost, Share(high, deep, th, tw, splits, (("R", height), ("C", side), ("VW", lanes), ("STAGE", stage), ("GRAD", room),
+                                                                ("PAIRS", pairs), ("TAPS", TAPS)))
+    if best is None or max(axes[0].taps, axes[1].taps) > TAPS:
+        raise _refuse(axes)
     return best[1]
 
 

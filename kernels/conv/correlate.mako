@@ -5,7 +5,7 @@ remainder of the input's rows and columns by the stride, with the taps that reac
 
 pack writes the weights as panels [g][tile of MR rows][c, ky, kx][MR], zeros below the last row. correlate: a work-item owns a tile of tileh by tilew outputs of one
 image and up to ``tiles`` row tiles; it stages a window of up to ``block`` channels (stage.mako) and keeps MR by NR sums in registers over its taps.
-Bounds: STAGE and SUMS elements of private memory, TAPS offsets. TUNABLES as in matmul/panel.mako.
+Bounds: STAGE and SUMS elements of private memory, TAPS offsets at a time and taps a side. TUNABLES as in matmul/panel.mako.
 </%doc>
 <%namespace name="tile" file="/matmul/tile.mako"/>
 <%namespace name="stage" file="stage.mako"/>
@@ -14,8 +14,8 @@ TUNABLES = dict(
     MR=(6, 6, tuple(range(1, 17))),
     NV=(4, 4, (1, 2, 4, 8)),
     VW=(8, 8, (2, 4, 8, 16)),
-    STAGE=(12288, 12288, (6144, 12288)),
-    SUMS=(12288, 12288, (6144, 12288)),
+    STAGE=(8192, 8192, (2048, 4096, 8192)),
+    SUMS=(12288, 12288, (3072, 6144, 12288)),
     TAPS=(256, 256, (128, 256, 512)),
 )
 %>
@@ -47,26 +47,23 @@ void correlate(${stage.parameters(dtype)},
 {
   E stage[${STAGE + NR}];
   V sums[${SUMS // VW}];
-  int taps[${TAPS}];
+  int taps[${TAPS}], tap_row[${TAPS}], tap_column[${TAPS}];
   const long n = get_global_id(2) / groups, g = get_global_id(2) % groups;
   const int first = get_global_id(1) * tiles, total = (rows + ${MR - 1}) / ${MR}, last = min(first + tiles, total), area = taph * tapw;
   ${stage.tile("(int)get_global_id(0)")}
   ${stage.window()}
   ${stage.shape()}
   const int flat = (th - 1) * pitch + tw, padded = (flat + ${NR - 1}) / ${NR} * ${NV};
+  ${stage.places(TAPS)}
   if (channels * area == 0)
     for (int i = 0; i < (last - first) * ${MR} * padded; i++) sums[i] = (V)(0);
   for (int c0 = 0; c0 < channels; c0 += block) {
     const int held = min(block, channels - c0);
     __global const ${dtype.storage} *const image = src + so + n * sn + g * sg + c0 * sc;
-    ${stage.fill(dtype, "image", "held")}
+    ${stage.fill(dtype, "image", "held", VW)}
     for (int k0 = 0; k0 < held * area; k0 += ${TAPS}) {
       const int kc = min(${TAPS}, held * area - k0);
-      for (int k = 0; k < kc; k++) {
-        const int c = (k0 + k) / area, t = (k0 + k) % area;
-        ${stage.tap("(t / tapw)", "(t % tapw)")}
-        taps[k] = c * channel + at;
-      }
+      ${stage.taps("k0", "kc")}
       for (int r = first; r < last; r++)
         for (int p = 0; p < padded; p += ${NV}) {
           __global const E *x = w + ((g * total + r) * (long)channels * area + c0 * area + k0) * ${MR};
@@ -86,9 +83,13 @@ void correlate(${stage.parameters(dtype)},
     for (int y = 0; y < th; y++) {
       const E *const s = (const E *)(sums + (m - first * ${MR}) * padded) + y * pitch;
       __global ${dtype.storage} *const row = out + oo + n * on + g * og + m * om + (ty + y) * oh + tx * ow;
-      if (ow == 1)
-        for (int x = 0; x < tw; x++) ${dtype.store("row", "x", "s[x] + shift")};
-      else
+% if dtype.name in ("float32", "float64"):
+      if (ow == 1 && tw >= ${VW}) {
+        int x = 0;
+        for (; x + ${VW} <= tw; x += ${VW}) *(__global VU *)(row + x) = *(const VU *)(s + x) + (V)(shift);
+        if (x < tw) *(__global VU *)(row + tw - ${VW}) = *(const VU *)(s + tw - ${VW}) + (V)(shift);
+      } else
+% endif
         for (int x = 0; x < tw; x++) ${dtype.store("row", "x * ow", "s[x] + shift")};
     }
   }

@@ -30,29 +30,55 @@ The window's parts: plane = rows * pitch elements, channel = py * px * plane. Bo
   const int pitch = tw + spanx / stridew, plane = (th + spany / strideh) * pitch, channel = py * px * plane;
 </%def>
 
-## Where tap (ky, kx) of output 0 lies in a channel's window.
-<%def name="tap(ky, kx)">
-  const int ey = dy0 + ${ky} * dyh - lowy, ex = dx0 + ${kx} * dxw - lowx;
-  const int at = (ey % strideh * px + ex % stridew) * plane + ey / strideh * pitch + ex / stridew;
+## Where the taps' rows and columns of output 0 lie in a channel's window: their sum is a tap's offset.
+<%def name="places(TAPS)">
+  for (int k = 0; k < taph; k++) {
+    const int e = dy0 + k * dyh - lowy;
+    tap_row[k] = e % strideh * px * plane + e / strideh * pitch;
+  }
+  for (int k = 0; k < tapw; k++) {
+    const int e = dx0 + k * dxw - lowx;
+    tap_column[k] = e % stridew * plane + e / stridew;
+  }
+</%def>
+
+## The offsets of ``count`` taps from the flat (c, ky, kx) number ``first`` on, into ``taps``.
+<%def name="taps(first, count)">
+  for (int k = 0, c = (${first}) / area, ky = (${first}) % area / tapw, kx = (${first}) % tapw; k < ${count}; k++) {
+    taps[k] = c * channel + tap_row[ky] + tap_column[kx];
+    if (++kx == tapw) { kx = 0; if (++ky == taph) { ky = 0; c++; } }
+  }
+</%def>
+
+## row[x] = value for x from ``first`` to ``last``: in vectors where memory holds what is summed, the last one overlapping.
+<%def name="copy(t, row, p, first, last, VW)">
+% if t.name in ("float32", "float64"):
+  if (${last} - ${first} >= ${VW}) {
+    int x = ${first};
+    for (; x + ${VW} <= ${last}; x += ${VW}) *(VU *)(${row} + x) = *(__global const VU *)(${p} + x);
+    if (x < ${last}) *(VU *)(${row} + ${last} - ${VW}) = *(__global const VU *)(${p} + ${last} - ${VW});
+  } else
+% endif
+    for (int x = ${first}; x < ${last}; x++) ${row}[x] = ${t.load(p, "x")};
 </%def>
 
 ## Copies ``count`` channels from ``image`` on into ``stage``.
-<%def name="fill(t, image, count)">
+<%def name="fill(t, image, count, VW)">
   for (int c = 0; c < ${count}; c++)
     for (int a = 0; a < py; a++)
       for (int b = 0; b < px; b++) {
         E *row = stage + c * channel + (a * px + b) * plane;
+        const int x0 = tx * stridew + lowx + b;
+        const int first = x0 >= 0 ? 0 : min((-x0 + stridew - 1) / stridew, pitch), reach = x0 >= width ? 0 : min((width - x0 + stridew - 1) / stridew, pitch);
         for (int r = 0; r < th + spany / strideh; r++, row += pitch) {
-          const int y = (ty + r) * strideh + lowy + a, x0 = tx * stridew + lowx + b;
-          const int first = x0 >= 0 ? 0 : min((-x0 + stridew - 1) / stridew, pitch);
-          const int last = y < 0 || y >= height || x0 >= width ? 0 : min((width - x0 + stridew - 1) / stridew, pitch);
+          const int y = (ty + r) * strideh + lowy + a, last = y < 0 || y >= height ? first : max(first, reach);
           __global const ${t.storage} *const p = ${image} + c * sc + y * sh + x0 * sw;
-          for (int x = 0; x < min(first, pitch); x++) row[x] = 0;
-          if (stridew == 1 && sw == 1)
-            for (int x = first; x < last; x++) row[x] = ${t.load("p", "x")};
-          else
+          for (int x = 0; x < first; x++) row[x] = 0;
+          if (stridew == 1 && sw == 1) {
+            ${copy(t, "row", "p", "first", "last", VW)}
+          } else
             for (int x = first; x < last; x++) row[x] = ${t.load("p", "x * stridew * sw")};
-          for (int x = max(first, last); x < pitch; x++) row[x] = 0;
+          for (int x = last; x < pitch; x++) row[x] = 0;
         }
       }
 </%def>

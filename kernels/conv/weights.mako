@@ -14,8 +14,8 @@ TUNABLES = dict(
     R=(4, 4, (1, 2, 4)),
     C=(4, 4, (2, 3, 4)),
     VW=(8, 8, (2, 4, 8, 16)),
-    STAGE=(12288, 12288, (6144, 12288)),
-    GRAD=(12288, 12288, (6144, 12288)),
+    STAGE=(8192, 8192, (2048, 4096, 8192)),
+    GRAD=(12288, 12288, (3072, 6144, 12288)),
     PAIRS=(768, 768, (384, 768)),
     TAPS=(256, 256, (128, 256)),
 )
@@ -36,7 +36,7 @@ void weights(${stage.parameters(dtype)},
 {
   E stage[${STAGE + VW}], held[${GRAD}];
   V sums[${PAIRS}];
-  int taps[${TAPS}];
+  int taps[${TAPS}], tap_row[${TAPS}], tap_column[${TAPS}];
   const int area = taph * tapw, depth = channels * area, below = (rows + high - 1) / high;
   const int m0 = get_global_id(0) % below * high, k0 = get_global_id(0) / below * deep;
   const int mc = min(high, rows - m0), kc = min(deep, depth - k0), c0 = k0 / area, cc = (k0 + kc - 1) / area - c0 + 1;
@@ -51,25 +51,23 @@ void weights(${stage.parameters(dtype)},
     ${stage.shape()}
     const int flat = (th - 1) * pitch + tw, padded = (flat + ${VW - 1}) / ${VW} * ${VW};
     __global const ${dtype.storage} *const image = src + so + n * sn + g * sg + c0 * sc;
-    ${stage.fill(dtype, "image", "cc")}
+    ${stage.fill(dtype, "image", "cc", VW)}
     for (int i = 0; i < ${VW}; i++) stage[cc * channel + i] = 0;
     for (int m = 0; m < mc; m++) {
       E *const row = held + m * padded;
       for (int y = 0; y < th; y++) {
         __global const ${dtype.storage} *const p = grad + go + n * gn + g * gg + (m0 + m) * gm + (ty + y) * gy + tx * gx;
-        if (gx == 1)
-          for (int x = 0; x < tw; x++) row[y * pitch + x] = ${dtype.load("p", "x")};
-        else
-          for (int x = 0; x < tw; x++) row[y * pitch + x] = ${dtype.load("p", "x * gx")};
+        E *const q = row + y * pitch;
+        if (gx == 1) {
+          ${stage.copy(dtype, "q", "p", "0", "tw", VW)}
+        } else
+          for (int x = 0; x < tw; x++) q[x] = ${dtype.load("p", "x * gx")};
         for (int x = y * pitch + tw; x < min((y + 1) * pitch, padded); x++) row[x] = 0;
       }
       for (int x = flat; x < padded; x++) row[x] = 0;
     }
-    for (int k = 0; k < kc; k++) {
-      const int t = (k0 + k) % area;
-      ${stage.tap("(t / tapw)", "(t % tapw)")}
-      taps[k] = ((k0 + k) / area - c0) * channel + at;
-    }
+    ${stage.places(TAPS)}
+    ${stage.taps("k0 - c0 * area", "kc")}
     for (int k = 0; k < kc; k += ${C})
       for (int m = 0; m < mc; m += ${R}) {
 % for r in range(R):
