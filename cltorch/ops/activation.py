@@ -8,7 +8,7 @@ import numpy as np
 
 from . import references
 from .complexes import CORE, conjugate
-from .registry import COMPLEX, FLOATING, INTEGRAL, SAME, composite, inplace_form, pointwise
+from .registry import COMPLEX, FLOATING, SAME, composite, inplace_form, pointwise
 from .special import sigmoid
 from .ternary import choose
 from .unary import REALS, abs, tanh
@@ -69,9 +69,9 @@ leaky_relu = pointwise(
     ref=lambda x, negative_slope=0.01: np.where(x > 0, x, x * negative_slope), **PUBLIC)
 
 _hardtanh = pointwise(
-    "hardtanh(input, min_val=-1.0, max_val=1.0)", dtypes=FLOATING | INTEGRAL, out=SAME, cl="clamp(input, min_val, max_val)", domain=(-0.9, 0.9),
+    "hardtanh(input, min_val=0.0, max_val=1.0)", dtypes=REALS, out=SAME, cl="clamp(input, min_val, max_val)", domain=(0.1, 0.9),
     grad=dict(input=lambda g, input, min_val, max_val: _between(g, input, min_val, max_val)), inplace=False, **CORE,
-    ref=lambda x, min_val=-1.0, max_val=1.0: np.clip(x, min_val, max_val),
+    ref=lambda x, min_val=0.0, max_val=1.0: np.clip(x, min_val, max_val),
     refuse=dict(bool="Boolean inputs not supported for hardtanh"))
 
 
