@@ -20,8 +20,9 @@ Geometry = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
 
 LOCAL_BYTES = 32 * 1024
 SMALL = 32 * 1024  # multiplications below which one simple launch beats packing
-ITEMS_PER_UNIT = 8  # work-items to have for each compute unit, so that none waits long for the last
+ITEMS_PER_UNIT = 4  # work-items to have for each compute unit, so that none waits long for the last
 DEPTH = 128  # k is summed in blocks of so many: a panel of b that deep stays in the first-level cache
+TILES = 16  # register tiles that a work-item keeps the sums of
 BIG_PANEL = 1 << 18  # elements of b from which reading it in place misses the caches too often
 
 
@@ -54,7 +55,7 @@ def plan(strategy: str, m: int, n: int, k: int, batch: int, d: dtype, a: Layout,
     if a.row and b.column and k >= lanes and (min(m, n) <= 32 or m * n * k <= SMALL):
         side = 4 if vector_bytes > 32 and not d.is_complex else 2
         return Plan("dot_vector" if min(m, n) == 1 else "dot_tile", m == 1, (("VW", lanes), ("R", side), ("C", side)))
-    swap = a.column and not b.row
+    swap = a.column and (not b.row or n < lanes <= m)
     if m * n * k * batch <= SMALL:
         return Plan("small", swap, (("VW", lanes),))
     if d.is_complex or d.itemsize < 4:
@@ -91,9 +92,9 @@ def _panel_tile(m: int, n: int, d: dtype, vector_bytes: int) -> tuple[tuple[str,
     """MR rows by NV vectors, so that the sums and one step's operands fit into the vector registers (32 of 64 bytes, else 16)."""
     lanes = _lanes(d, vector_bytes)
     if vector_bytes > 32:
-        rows = {1: 12, 2: 6} if d.is_complex else {1: 12, 2: 12, 4: 6}
+        rows = {1: 12, 2: 6} if d.is_complex else {1: 8, 2: 8, 4: 6}
     else:
-        rows = {1: 5} if d.is_complex else {1: 12, 2: 6}
+        rows = {1: 5} if d.is_complex else {1: 8, 2: 6}
     vectors = next((v for v in rows if v * lanes >= n), max(rows))
     return ("MR", rows[vectors]), ("NV", vectors), ("VW", lanes), ("KC", DEPTH)
 
@@ -238,8 +239,10 @@ def _panel(dev: Device, p: Problem, chosen: Plan) -> Launch:
     product, pack_a, pack_b = (dispatch.kernel(dev, "matmul/panel", entry, dtype=p.d, **tile) for entry in (chosen.way, "pack_a", "pack_b"))
     height, width = tile["MR"], tile["NV"] * tile["VW"]
     down, across = _ceil(p.m, height), _ceil(p.n, width)
-    tiles = max(1, min(8, down * across * p.batch // (ITEMS_PER_UNIT * dev.compute_units)))
-    size = (across, _ceil(down, tiles), p.batch)
+    share = down * across * p.batch // (ITEMS_PER_UNIT * dev.compute_units)
+    tiles = max(1, min(8, down, share))
+    panels = max(1, min(TILES // tiles, across, share // tiles)) if chosen.way == "panel_direct" else 1  # whole pages of b's rows at a time
+    size = (_ceil(across, panels), _ceil(down, tiles), p.batch)
     left = _Packed(dev, p, pack_a, p.a, p.a.row, p.a.column, p.m, height) if chosen.way == "panel_packed" else None
     right = _Packed(dev, p, pack_b, p.b, p.b.column, p.b.row, p.n, width) if chosen.way != "panel_direct" else None
     a_steps = (0, 0, *left.batches) if left else tuple(p.a)
@@ -253,7 +256,7 @@ def _panel(dev: Device, p: Problem, chosen: Plan) -> Launch:
         if right:
             held.append(right.make(b, b_start))
             b, b_start = held[-1].mem, 0
-        product(size, ONE, a, a_start, *a_steps, b, b_start, *b_steps, *p.tail(d, d_start, c, c_start), *scalars, tiles)
+        product(size, ONE, a, a_start, *a_steps, b, b_start, *b_steps, *p.tail(d, d_start, c, c_start), *scalars, tiles, panels)
 
     return launch
 

@@ -4,8 +4,8 @@ c[z] = alpha * a[z] @ b[z] + beta * d[z] on devices with vector units and few, f
 a (m, k), b (k, n), d and c (m, n) are read and written through strides; z counts batches: z = z0 * inner + z1, each with its own strides.
 scaled: bit 0 says that alpha is not 1, bit 1 that d is to be read; strides of 0 broadcast it (a bias is d with row stride 0).
 
-A work-item owns a column panel (NR = NV * VW columns) of up to TILES tiles of MR rows and keeps a tile in registers. k is summed in blocks of KC, so the
-order of additions depends on the shape alone. Three ways to read:
+A work-item owns up to TILES tiles of MR rows by NR = NV * VW columns (``tiles`` rows of them, ``panels`` columns) and keeps one at a time in registers. k is
+summed in blocks of KC, so the order of additions depends on the shape alone. Three ways to read:
   panel_direct  a through its strides, b where its rows are contiguous (column stride 1, n >= NR: the last panel overlaps its neighbour)
   panel_half    a through its strides, b packed
   panel_packed  both packed
@@ -20,7 +20,7 @@ TUNABLES = dict(
     NV=(4, 4, (1, 2, 3, 4, 6, 8, 12, 16)),
     VW=(8, 8, (2, 4, 8, 16)),
     KC=(128, 128, (64, 128, 192, 256, 384, 512)),
-    TILES=(8, 8, (1, 2, 4, 8, 16)),
+    TILES=(16, 16, (8, 16)),
 )
 %>
 <%
@@ -77,52 +77,57 @@ ${one_group}
 void ${kname}(
   __global const ${lane if packed_a else dtype.storage} *restrict a, const long ao, const long ar, const long ak, const long as0, const long as1,
   __global const ${lane if packed_b else dtype.storage} *restrict b, const long bo, const long bk, const long bs0, const long bs1,
-  ${tile.target(dtype)}, const int tiles)
+  ${tile.target(dtype)}, const int tiles, const int panels)
 {
   V sums[${planes * NV * MR * TILES}];
   ${tile.locals(dtype)}
   const int first = get_global_id(1) * tiles, last = min(first + tiles, (m + ${MR - 1}) / ${MR});
-% if packed_b:
-  const int column = get_global_id(0) * ${NR};
-  __global const E *const panel = b + bo + z0 * bs0 + z1 * bs1 + get_global_id(0) * (long)k * ${NR * planes};
-  const long pitch = ${NR * planes};
-% else:
-  const int column = min((int)get_global_id(0) * ${NR}, n - ${NR});
-  __global const E *const panel = (__global const E *)b + bo + z0 * bs0 + z1 * bs1 + column;
-  const long pitch = bk;
-% endif
+  const int left = get_global_id(0) * panels, right = min(left + panels, (n + ${NR - 1}) / ${NR});
+  __global const E *const pa = (__global const E *)a + ao + z0 * as0 + z1 * as1;
+  __global const E *const pb = (__global const E *)b + bo + z0 * bs0 + z1 * bs1;
   for (int k0 = 0; k0 < k; k0 += ${KC}) {
     const int kc = min(${KC}, k - k0);
-    for (int r = first; r < last; r++) {
-      __global const E *y = panel + k0 * pitch;
-      V *const kept = sums + (r - first) * ${MR * NV * planes};
-% if packed_a:
-      __global const E *x = a + ao + z0 * as0 + z1 * as1 + ((long)r * k + k0) * ${MR * planes};
+    for (int q = left; q < right; q++) {
+% if packed_b:
+      const int column = q * ${NR};
+      const long pitch = ${NR * planes};
+      __global const E *const panel = pb + (q * (long)k + k0) * pitch;
 % else:
-      __global const E *const x = (__global const E *)a + ao + z0 * as0 + z1 * as1 + k0 * ak;
+      const int column = min(q * ${NR}, n - ${NR});
+      const long pitch = bk;
+      __global const E *const panel = pb + column + k0 * pitch;
+% endif
+      for (int r = first; r < last; r++) {
+        __global const E *y = panel;
+        V *const kept = sums + ((q - left) * tiles + r - first) * ${MR * NV * planes};
+% if packed_a:
+        __global const E *x = pa + ((long)r * k + k0) * ${MR * planes};
+% else:
+        __global const E *const x = pa + k0 * ak;
 % for i in range(MR):
-      __global const E *const x${i} = x + min(r * ${MR} + ${i}, m - 1) * ar;
+        __global const E *const x${i} = x + min(r * ${MR} + ${i}, m - 1) * ar;
 % endfor
 % endif
-      ${tile.declare(dtype, MR, NV)}
-      for (long i = 0; i < kc; i++) {
+        ${tile.declare(dtype, MR, NV)}
+        for (long i = 0; i < kc; i++) {
 % if packed_a:
-        ${tile.step(dtype, MR, NV, lambda i, p: f"x[{planes * i + (p == '_im')}]", lambda j, p: f"*(__global const VU *)(y + {j * VW + (NR if p == '_im' else 0)})")}
-        x += ${MR * planes};
+          ${tile.step(dtype, MR, NV, lambda i, p: f"x[{planes * i + (p == '_im')}]", lambda j, p: f"*(__global const VU *)(y + {j * VW + (NR if p == '_im' else 0)})")}
+          x += ${MR * planes};
 % else:
-        ${tile.step(dtype, MR, NV, lambda i, p: f"x{i}[i * ak]", lambda j, p: f"*(__global const VU *)(y + {j * VW})")}
+          ${tile.step(dtype, MR, NV, lambda i, p: f"x{i}[i * ak]", lambda j, p: f"*(__global const VU *)(y + {j * VW})")}
 % endif
-        y += pitch;
-      }
-      ${tile.keep(dtype, MR, NV, "kept", "k0 == 0")}
-      if (k0 + kc < k) continue;
-      const int rows = min(${MR}, m - r * ${MR}), columns = min(${NR}, n - column);
-      const long row = (long)r * ${MR};
-      __global ${dtype.storage} *const out = c + to + z0 * cs0 + z1 * cs1 + row * cr + column * cc;
-      __global const ${dtype.storage} *const add = d + from + z0 * ds0 + z1 * ds1 + row * dr + column * dc;
-      for (int i = 0; i < rows; i++) {
-        const E *const s = (const E *)(kept + i * ${NV * planes});
-        ${tile.finish(dtype, NR)}
+          y += pitch;
+        }
+        ${tile.keep(dtype, MR, NV, "kept", "k0 == 0")}
+        if (k0 + kc < k) continue;
+        const int rows = min(${MR}, m - r * ${MR}), columns = min(${NR}, n - column);
+        const long row = (long)r * ${MR};
+        __global ${dtype.storage} *const out = c + to + z0 * cs0 + z1 * cs1 + row * cr + column * cc;
+        __global const ${dtype.storage} *const add = d + from + z0 * ds0 + z1 * ds1 + row * dr + column * dc;
+        for (int i = 0; i < rows; i++) {
+          const E *const s = (const E *)(kept + i * ${NV * planes});
+          ${tile.finish(dtype, NR)}
+        }
       }
     }
   }
