@@ -185,7 +185,7 @@ class finfo:  # noqa: N801 - PyTorch's name
         if d is bfloat16:
             self.eps, self.tiny, self.max, self.resolution = 2.0 ** -7, 2.0 ** -126, float.fromhex("0x1.fep127"), 0.01
         else:
-            info = np.finfo(d.np)
+            info: Any = np.finfo(d.np)
             self.eps, self.tiny, self.max = float(info.eps), float(info.tiny), float(info.max)
             self.resolution = float(info.resolution)
         self.min, self.smallest_normal = -self.max, self.tiny
@@ -201,7 +201,7 @@ class iinfo:  # noqa: N801 - PyTorch's name
     def __init__(self, type: dtype) -> None:
         if not type.is_integral:
             raise TypeError(f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{type.name}'")
-        info = np.iinfo(type.np)
+        info: Any = np.iinfo(type.np)
         self.dtype, self.bits, self.max, self.min = type.name, info.bits, int(info.max), int(info.min)
 
     def __repr__(self) -> str:

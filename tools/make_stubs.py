@@ -5,6 +5,7 @@ import argparse
 import ast
 import inspect
 import keyword
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,19 @@ import cltorch
 from cltorch.core import tensor as tensor_module
 
 ROOT = Path(cltorch.__file__).resolve().parent
-HEADER = "# Written by tools/make_stubs.py from the operator table. Do not edit.\nfrom typing import Any\n"
+HEADER = "# Written by tools/make_stubs.py from the operator table. Do not edit.\nimport builtins\nfrom typing import Any\n"
 NUMBERS = {"dim": "int", "ndimension": "int", "numel": "int", "nelement": "int", "item": "Any", "tolist": "Any", "numpy": "Any", "is_contiguous": "bool",
            "__len__": "int", "__bool__": "bool", "__float__": "float", "__int__": "int", "__index__": "int", "__hash__": "int", "__repr__": "str",
            "__str__": "str", "__format__": "str", "__init__": "None", "backward": "None", "size": "Any", "stride": "Any", "__dir__": "list[str]",
            "is_floating_point": "bool", "is_complex": "bool", "is_signed": "bool", "element_size": "int", "storage_offset": "int", "data_ptr": "int",
-           "split": "tuple[Tensor, ...]", "chunk": "tuple[Tensor, ...]", "unbind": "tuple[Tensor, ...]", "type": "Any", "get_device": "int",
+           "split": "tuple[Tensor, ...]", "chunk": "tuple[Tensor, ...]", "unbind": "tuple[Tensor, ...]", "type": "Any", "get_device": "int", "_host": "Any", "grad_fn": "Any",
            "max": "Any", "min": "Any", "sort": "Any", "topk": "Any", "equal": "bool", "allclose": "bool", "register_hook": "Any", "__iter__": "Any",
            "untyped_storage": "Any", "retain_grad": "None", "__complex__": "complex", "__array__": "Any", "__reduce_ex__": "tuple", "__dlpack__": "Any"}
+
+
+def qualified(kind: str) -> str:
+    """A type whose name a method of Tensor hides (int, float, bool, ...), in full."""
+    return re.sub(r"\b(int|float|bool|str|tuple|complex|list)\b", r"builtins.\1", kind)
 
 
 def parameters(function: Any, method: bool) -> str:
@@ -51,8 +57,10 @@ def member(name: str, value: Any) -> str:
     if isinstance(value, property):
         text = f"    @property\n    def {name}(self) -> Any: ...\n"
         return text + (f"    @{name}.setter\n    def {name}(self, value: Any) -> None: ...\n" if value.fset else "")
+    if name in ("__eq__", "__ne__"):
+        return f"    def {name}(self, other: Any) -> Tensor: ...  # type: ignore[override]\n"
     if callable(value):
-        return f"    def {name}({parameters(value, True)}) -> {NUMBERS.get(name, 'Tensor')}: ...\n"
+        return f"    def {name}({parameters(value, True)}) -> {qualified(NUMBERS.get(name, 'Tensor'))}: ...\n"
     return f"    {name}: Any\n"
 
 

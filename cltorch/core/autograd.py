@@ -28,7 +28,7 @@ class Node:
 
     def __init__(self, name: str, edges: Sequence[tuple[Any, int] | None], outputs: int = 1) -> None:
         self.name = name
-        self.edges = edges
+        self.edges: Sequence[Any] = edges
         self.outputs = outputs
         self.sequence = next(_sequence)
         self.pre_hooks: dict[int, dict[int, Callable]] | None = None  # by output: tensor hooks, in order of registration
@@ -140,16 +140,16 @@ def undo_broadcast(g: Tensor, shape: Size) -> Tensor:
     lead = len(g.shape) - len(shape)
     dims = [*range(lead), *(i + lead for i, n in enumerate(shape) if n == 1 and g.shape[i + lead] != 1)]
     if dims:
-        g = g.sum(dims, keepdim=True)  # type: ignore[attr-defined]
-    return g.reshape(shape) if g.shape != shape else g  # type: ignore[attr-defined]
+        g = g.sum(dims, keepdim=True)
+    return g.reshape(shape) if g.shape != shape else g
 
 
 def fit(g: Tensor, like: Tensor) -> Tensor:
     """A gradient brought to an operand's shape and dtype."""
     if g.dtype is not like.dtype:
         if g.dtype.is_complex and not like.dtype.is_complex:
-            g = g.real  # type: ignore[attr-defined]
-        g = g.to(like.dtype)  # type: ignore[attr-defined]
+            g = g.real
+        g = g.to(like.dtype)
     return undo_broadcast(g, like.shape)
 
 
@@ -158,8 +158,8 @@ class OperatorNode(Node):
 
     __slots__ = ("likes", "meta", "saved", "targets")
 
-    def __init__(self, name: str, edges: list, saved: dict[str, Any], targets: list[tuple[Callable, tuple[str, ...], Any]],
-                 likes: list[Tensor | None], outputs: int = 1, meta: Any = None) -> None:
+    def __init__(self, name: str, edges: list, saved: dict[str, Any], targets: list[Any],
+                 likes: list[Any], outputs: int = 1, meta: Any = None) -> None:
         Node.__init__(self, name, edges, outputs)
         self.saved: dict[str, Any] | None = saved
         self.targets = targets
@@ -209,7 +209,7 @@ def own(g: Tensor) -> Tensor:
     """The gradient with a storage of its own; shares the immutable value, so nothing is copied unless one side is written."""
     if g.plain and not g.storage.shared:
         return fresh(g.storage.value, g.dtype, g.shape, g._dev)
-    return g.detach().clone()  # type: ignore[attr-defined]
+    return g.detach().clone()
 
 
 def _run_hooks(hooks: dict[int, Callable], g: Tensor) -> Tensor:
@@ -299,8 +299,9 @@ class _Engine:
     def _visit_outputs(self, node: Node, grads: list[Tensor | None]) -> None:
         if node.pre_hooks:
             for number, hooks in node.pre_hooks.items():
-                if grads[number] is not None:
-                    grads[number] = _run_hooks(hooks, grads[number])
+                g = grads[number]
+                if g is not None:
+                    grads[number] = _run_hooks(hooks, g)
         if self.wanted is not None:
             for number, g in enumerate(grads):
                 if (node, number) in self.wanted and g is not None:
@@ -312,7 +313,7 @@ class _Engine:
             if buffer is None:
                 buffer = self.buffers[target] = [None] * target.outputs
             before = buffer[number]
-            buffer[number] = g if before is None else before + g  # type: ignore[operator]
+            buffer[number] = g if before is None else before + g
             return
         if target._hooks:
             g = _run_hooks(target._hooks, g)
@@ -320,7 +321,7 @@ class _Engine:
             accumulate(target, g, self.create)
         elif (target, 0) in self.wanted:
             before = self.captured.get((target, 0))
-            self.captured[target, 0] = g if before is None else before + g  # type: ignore[operator]
+            self.captured[target, 0] = g if before is None else before + g
 
 
 def accumulate(leaf: Tensor, g: Tensor, create: bool) -> None:
@@ -328,14 +329,14 @@ def accumulate(leaf: Tensor, g: Tensor, create: bool) -> None:
     if leaf._grad is None:
         leaf._grad = g if create and g._rg else own(g)
     elif create:
-        leaf._grad = leaf._grad + g  # type: ignore[operator]
+        leaf._grad = leaf._grad + g
     else:
-        leaf._grad.add_(g)  # type: ignore[attr-defined]
+        leaf._grad.add_(g)
 
 
 def _check_nan(node: Node, results: Sequence[Tensor | None]) -> None:
     for k, g in enumerate(results):
-        if g is not None and bool((g != g).any()):  # type: ignore[attr-defined]
+        if g is not None and bool((g != g).any()):
             raise RuntimeError(f"Function '{node.name}' returned nan values in its {k}th output.")
 
 
@@ -497,9 +498,8 @@ def _attach() -> None:
         """Adds the gradients of this tensor to the leaves' ``.grad``; ``gradient`` weights it where it is not a scalar."""
         backward(self, gradient, retain_graph, create_graph, inputs)
 
-    Tensor.backward = method  # type: ignore[attr-defined]
-    Tensor.register_hook = register_hook  # type: ignore[attr-defined]
-    Tensor.retain_grad = retain_grad  # type: ignore[attr-defined]
+    for name, attached in (("backward", method), ("register_hook", register_hook), ("retain_grad", retain_grad)):
+        setattr(Tensor, name, attached)
 
 
 _attach()

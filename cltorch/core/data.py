@@ -236,7 +236,7 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
         raise TypeError(f"copy_(): argument 'src' must be Tensor, not {type(src).__name__}")
     moved = move(src, self._dev) if src._dev is not self._dev else src
     if moved.shape != self.shape:
-        moved = moved.expand(self.shape)  # type: ignore[attr-defined]
+        moved = moved.expand(self.shape)
     if moved.dtype.category > self.dtype.category:
         moved = CONVERT.convert(moved, self.dtype)
     return inplace(self, moved, "copy_")
@@ -303,7 +303,7 @@ def _rebuild(cls: type, bits: np.ndarray, d: dtype, place: str, requires_grad: b
     if bits.size:
         write_bytes(out.storage.value.block, dev, bits.reshape(-1).view(np.uint8))
     if cls is not Tensor:
-        out = out.as_subclass(cls)  # type: ignore[attr-defined]
+        out = out.as_subclass(cls)
     out._rg = requires_grad
     out.__dict__.update(state)
     return out
@@ -311,7 +311,7 @@ def _rebuild(cls: type, bits: np.ndarray, d: dtype, place: str, requires_grad: b
 
 def as_subclass(self: Tensor, cls: type) -> Tensor:
     """The same memory as an instance of a Tensor subclass."""
-    out = object.__new__(cls)
+    out: Any = object.__new__(cls)
     out.__dict__.update(self.detach().__dict__)
     return out
 
@@ -347,11 +347,11 @@ def from_dlpack(external: Any) -> Tensor:
 def iterate(self: Tensor) -> Any:
     if not self.shape:
         raise TypeError("iteration over a 0-d tensor")
-    return iter([self[i] for i in range(self.shape[0])])  # type: ignore[index]
+    return iter([self[i] for i in range(self.shape[0])])
 
 
 def contains(self: Tensor, element: Any) -> bool:
-    return bool((self == element).any())  # type: ignore[attr-defined]
+    return bool((self == element).any())
 
 
 def _format(self: Tensor, spec: str) -> str:
@@ -381,7 +381,7 @@ def _legacy(d: dtype | None) -> Any:
 
 def _construct(cls: type, *args: Any, device: Any = None) -> Tensor:
     out = _legacy(None)(*args, device=device)
-    return out if cls is Tensor else out.as_subclass(cls)  # type: ignore[attr-defined]
+    return out if cls is Tensor else out.as_subclass(cls)
 
 
 def legacy_constructors() -> dict[str, Any]:
@@ -406,7 +406,7 @@ def _attach() -> None:
     )
     for name, method in methods.items():
         setattr(Tensor, name, method)
-    Tensor.__new__ = _construct  # type: ignore[assignment,method-assign]
+    setattr(Tensor, "__new__", _construct)  # noqa: B010 - see modes.py
 
 
 _attach()

@@ -50,7 +50,7 @@ class FunctionNode(Node):
 
     __slots__ = ("ctx", "function", "kept", "meta", "positions")
 
-    def __init__(self, function: type, ctx: Context, edges: list, positions: list[int], outputs: int) -> None:
+    def __init__(self, function: Any, ctx: Context, edges: list, positions: list[int], outputs: int) -> None:
         super().__init__(f"{function.__name__}Backward", edges, outputs)
         self.function, self.ctx, self.positions = function, ctx, positions
         self.meta: list[Any] = []
@@ -58,7 +58,7 @@ class FunctionNode(Node):
     def backward(self, grads: list[Tensor | None]) -> Sequence[Tensor | None]:
         if self.ctx._materialize:
             grads = [autograd.ZEROS(*m) if g is None else g for g, m in zip(grads, self.meta, strict=True)]
-        results = self.function.backward(self.ctx, *grads)  # type: ignore[attr-defined]
+        results = self.function.backward(self.ctx, *grads)
         results = results if isinstance(results, tuple) else (results,)
         expected = len(self.ctx.needs_input_grad)
         if len(results) > expected and any(r is not None for r in results[expected:]) or len(results) < expected:
@@ -96,7 +96,7 @@ class Function:
         try:
             result = cls.forward(*args) if separate else cls.forward(ctx, *args)
             if separate:
-                cls.setup_context(ctx, args, result)  # type: ignore[attr-defined]
+                getattr(cls, "setup_context")(ctx, args, result)  # noqa: B009 - subclasses may define it
         finally:
             modes.grad = before
         return cls._record(ctx, args, edges, result) if record else result

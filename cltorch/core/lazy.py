@@ -7,7 +7,7 @@ reads, an assignment into part of a storage, a synchronisation or capture bounda
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, cast
 
 from .. import config
 from ..codegen.fusion import CONSTANT, DENSE, SHIFTED, SINGLE, STRIDED, UNIT, Chain, Step, render_chain
@@ -99,9 +99,9 @@ def _live(walk: _Walk, roots: tuple[Value, ...]) -> list[int]:
 
 def _calibrate() -> int:
     """References that a walk itself holds on a step nobody else wants, on this interpreter."""
-    walk = _Walk()
+    walk, nobody = _Walk(), cast(Any, None)
     for _ in range(2):
-        walk.steps.append(Value(None, None, None, 1))  # type: ignore[arg-type]
+        walk.steps.append(Value(None, nobody, nobody, 1))
     counts = [_getrefcount(value) for k, value in enumerate(walk.steps) if k >= 0]
     return counts[0]
 
@@ -155,11 +155,11 @@ def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[
         target = (out[1], out[3])
         walk.shape = out[2]
     if walk.shape is None:
-        rank, sizes, strides, out_layout = 0, (), None, (DENSE, ())
+        rank, sizes, strides, out_layout = 0, cast("tuple[int, ...]", ()), None, (DENSE, ())
         codes = [DENSE] * len(walk.leaves)
     else:
         rank, sizes, codes, strides, out_layout = _layouts(walk, target)
-    large = first.numel >= 1 << 31 or (rank or out is not None) and _reach(walk, out) >= 1 << 31
+    large = first.numel >= 1 << 31 or bool((rank or out is not None) and _reach(walk, out) >= 1 << 31)
     key = (*walk.key, *[leaf[1].index * 8 + code for leaf, code in zip(walk.leaves, codes, strict=True)], -3, *written,
            rank, out_layout[0], large)
     cache = _kernels.get(dev)

@@ -48,7 +48,7 @@ def _decorates(switch: type) -> type:
             return cls()(args[0])
         return object.__new__(cls)
 
-    switch.__new__ = new  # type: ignore[assignment]
+    setattr(switch, "__new__", new)  # noqa: B010 - an assignment would need the overloads of object.__new__
     return switch
 
 

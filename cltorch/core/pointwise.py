@@ -213,7 +213,7 @@ _NUMBERS = (int, float, bool, complex, np.generic)
 
 def result_type(*operands: Any) -> dtype:
     """PyTorch's rule: tensors with dimensions decide, then 0-d tensors, then numbers; the later only when of a higher category."""
-    ranks: list[dtype | None] = [None, None, None]
+    ranks: list[Any] = [None, None, None]
     for o in operands:
         if isinstance(o, Tensor):
             rank, d = (0 if o.shape else 1), o.dtype
@@ -221,10 +221,10 @@ def result_type(*operands: Any) -> dtype:
             rank, d = 2, of_number(o)
         before = ranks[rank]
         ranks[rank] = d if before is None else promote_types(before, d)
-    return _combine(_combine(ranks[0], ranks[1]), ranks[2])  # type: ignore[return-value]
+    return _combine(_combine(ranks[0], ranks[1]), ranks[2])
 
 
-def _combine(high: dtype | None, low: dtype | None) -> dtype | None:
+def _combine(high: Any, low: Any) -> Any:
     if high is None or low is None:
         return high or low
     if high.is_complex:
@@ -239,8 +239,8 @@ def _combine(high: dtype | None, low: dtype | None) -> dtype | None:
 def _unify(op: Pointwise, operands: tuple) -> tuple[Size, Device, dtype, tuple]:
     """Broadcast shape, device and common type; RuntimeError where devices differ (a 0-d "cpu" tensor goes with any device)."""
     shape: Size | None = None
-    dev: Device | None = None
-    common: dtype | None = None
+    dev: Any = None
+    common: Any = None
     mixed = moved = False
     for o in operands:
         if isinstance(o, Tensor):
@@ -267,7 +267,7 @@ def _unify(op: Pointwise, operands: tuple) -> tuple[Size, Device, dtype, tuple]:
             op.check(*operands)
         common = result_type(*operands)
         operands = tuple([o.item() if isinstance(o, np.generic) else o for o in operands])
-    return shape, dev, common, operands  # type: ignore[return-value]
+    return shape, dev, common, operands
 
 
 def _one_device(name: str, operands: tuple) -> tuple[Device, tuple]:
@@ -339,7 +339,7 @@ def inplace(target: Tensor, result: Tensor, name: str) -> Tensor:
                            f"{TYPE_NAMES[target.dtype.name]} ({name})")
     tracked = modes.grad and (result._rg or target._rg)
     if tracked and result.dtype is not target.dtype:
-        result = result.to(target.dtype)  # type: ignore[attr-defined]
+        result = result.to(target.dtype)
     if tracked and isinstance(result._fn, OperatorNode):
         _keep_overwritten(target, result._fn)
     assign(target, result)
@@ -395,8 +395,8 @@ class SliceAssign(autograd.Node):
         g = grads[0]
         shape, strides, offset, view_shape, view_strides, view_offset = self.geometry
         assert g is not None
-        return [g.slice_scatter_strided(None, shape, strides, offset, view_shape, view_strides, view_offset) if self.edges[0] else None,  # type: ignore[attr-defined]
-                g.gather_strided(shape, strides, offset, view_shape, view_strides, view_offset) if self.edges[1] else None]  # type: ignore[attr-defined]
+        return [g.slice_scatter_strided(None, shape, strides, offset, view_shape, view_strides, view_offset) if self.edges[0] else None,
+                g.gather_strided(shape, strides, offset, view_shape, view_strides, view_offset) if self.edges[1] else None]
 
 
 class ViewOf(autograd.Node):
@@ -413,7 +413,7 @@ class ViewOf(autograd.Node):
         assert g is not None
         shape, strides, offset, view_shape, view_strides, view_offset = self.geometry
         zeros = autograd.ZEROS(shape, g.dtype, g._dev)
-        return [zeros.slice_scatter_strided(g, shape, strides, offset, view_shape, view_strides, view_offset)]  # type: ignore[attr-defined]
+        return [zeros.slice_scatter_strided(g, shape, strides, offset, view_shape, view_strides, view_offset)]
 
 
 def _rebase_view(view: Tensor, base: Tensor, result: Tensor) -> None:

@@ -24,7 +24,7 @@ class Value:
 
     __slots__ = ("args", "block", "device", "dtype", "instruction", "numel", "scalars", "shape", "weight")
 
-    def __init__(self, block: Any, device: Device, dtype: dtype | None, numel: int, instruction: Any = None,
+    def __init__(self, block: Any, device: Device, dtype: Any, numel: int, instruction: Any = None,
                  args: tuple = (), scalars: tuple = (), shape: tuple | None = None, weight: int = 1) -> None:
         self.block = block
         self.device = device

@@ -105,5 +105,5 @@ def ready(t: Tensor) -> Tensor:
     return t
 
 
-Tensor.gather_strided = gather_strided  # type: ignore[attr-defined]
-Tensor.slice_scatter_strided = slice_scatter_strided  # type: ignore[attr-defined]
+setattr(Tensor, "gather_strided", gather_strided)
+setattr(Tensor, "slice_scatter_strided", slice_scatter_strided)
