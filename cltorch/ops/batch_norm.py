@@ -145,8 +145,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
 
 
 def _by_running(input: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
-    rank = input.ndim
-    scale = (variance + eps).rsqrt()
+    rank, acc = input.ndim, summing(input.dtype)
+    mean, scale = mean.to(acc), (variance.to(acc) + eps).rsqrt()
     if weight is not None:
         scale = scale * weight
     y = (input - per_channel(mean, rank)) * per_channel(scale, rank)

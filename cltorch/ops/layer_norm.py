@@ -181,10 +181,11 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5, cudnn_enable
         if t is not None and tuple(t.shape) != (channels,):
             raise RuntimeError(f"Expected {part} to be a vector of size equal to the number of channels in input, but got {part} of shape "
                                f"{list(t.shape)} and input of shape {list(input.shape)}")
-    return _scaled(normalized_rows(input, input.shape[0] * num_groups, eps), weight, bias, input.dtype)
+    return _scaled(normalized_rows(input.to(summing(input.dtype)), input.shape[0] * num_groups, eps), weight, bias, input.dtype)
 
 
 def _scaled(y: Tensor, weight: Tensor | None, bias: Tensor | None, d: dtype) -> Tensor:
+    """y * weight + bias by channel, as type ``d``: y is in the type that sums have, so that halves are rounded once."""
     if weight is not None:
         y = y * per_channel(weight, y.ndim)
     if bias is not None:
@@ -194,7 +195,7 @@ def _scaled(y: Tensor, weight: Tensor | None, bias: Tensor | None, d: dtype) -> 
 
 def instance_rows(input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """Every sample's every channel normalised by itself."""
-    return _scaled(normalized_rows(input, input.shape[0] * input.shape[1], eps), weight, bias, input.dtype)
+    return _scaled(normalized_rows(input.to(summing(input.dtype)), input.shape[0] * input.shape[1], eps), weight, bias, input.dtype)
 
 
 __all__ = ["group_norm", "instance_rows", "layer_norm", "normalized_rows", "per_channel"]

@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 
-from ..dtype import FLOATING, finfo
+from ..dtype import FLOATING, finfo, promote_types
 from .complexes import CORE
 from .movement import cat
-from .reduction_form import reduced_size, reduction, spread
+from .reduction_form import reduced_size, reduction, spread, summing
 from .registry import composite, write_out
 from .statistics import vector_norm
 
@@ -33,7 +33,7 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
     if not shape or tuple(input.shape[-len(shape):]) != shape:
         raise RuntimeError(f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], "
                            f"but got input of size{list(input.shape)}")
-    x = input.float() if input.dtype.itemsize == 2 else input
+    x = input.to(summing(input.dtype))
     scale = _mean_square(x, tuple(range(-len(shape), 0)), True) + (finfo(x.dtype).eps if eps is None else eps)
     y = x * scale.rsqrt()
     if weight is not None:
@@ -88,9 +88,10 @@ def _cosine_reference(a, b, dim=1):
            samples=lambda make: [((make(3, 4), make(3, 4)), {}), ((make(2, 3, 4), make(3, 4)), dict(dim=-1))])
 def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     """The cosine of the angle between vectors along ``dim``; norms are at least ``eps``. Operands broadcast."""
-    first = x1 / vector_norm(x1, 2, dim, True).clamp(min=eps)
-    second = x2 / vector_norm(x2, 2, dim, True).clamp(min=eps)
-    return (first * second).sum(dim)
+    first, second = x1.to(summing(x1.dtype)), x2.to(summing(x2.dtype))
+    first = first / vector_norm(first, 2, dim, True).clamp(min=eps)
+    second = second / vector_norm(second, 2, dim, True).clamp(min=eps)
+    return (first * second).sum(dim).to(promote_types(x1.dtype, x2.dtype))
 
 
 @composite("pairwise_distance", namespace="functional,torch", dtypes=FLOATING,
