@@ -175,7 +175,7 @@ def make_tensor(*shape: Any, dtype: dtype, device: Any = None, low: float | None
         values = np.where(values == 0, 1 if dtype.category < 2 else np.finfo(np.float32).tiny if dtype is not float16 else 2.0 ** -14, values)
     out = tensor(np.asarray(values), dtype=dtype, device=device)
     if noncontiguous and sizes:
-        out = out[..., ::2]  # type: ignore[index]
+        out = out[..., ::2]
     return out.requires_grad_() if requires_grad else out
 
 

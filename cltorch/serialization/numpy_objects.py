@@ -48,4 +48,4 @@ def fill(target: np.ndarray, state: Any) -> None:
     _, shape, d, fortran, data = state
     if not (isinstance(shape, tuple) and all(isinstance(n, int) and n >= 0 for n in shape)):
         raise UnpicklingError(f"load: NumPy array of shape {shape!r}")
-    target.__setstate__((1, shape, d, bool(fortran), _checked(d, data, math.prod(shape))))  # type: ignore[attr-defined]
+    target.__setstate__((1, shape, d, bool(fortran), _checked(d, data, math.prod(shape))))

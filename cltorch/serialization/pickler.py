@@ -44,10 +44,10 @@ _STORAGES = {d: Global("torch", name) for d, name in STORAGE_NAMES.items()}
 _DTYPES = {d: Global("torch", d.name) for d in STORAGE_NAMES}
 
 
-class Pickler(pickle._Pickler):  # type: ignore[name-defined]  # the C pickler can't write a name that isn't importable
+class Pickler(pickle._Pickler):  # the C pickler can't write a name that isn't importable
     """After ``dump``, ``storages`` holds the storages in the order of their keys."""
 
-    dispatch: ClassVar[dict] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict] = dict(pickle._Pickler.dispatch)
 
     def __init__(self, stream: io.BytesIO, protocol: int) -> None:
         super().__init__(stream, protocol)

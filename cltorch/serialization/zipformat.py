@@ -35,7 +35,7 @@ class Writer:
         data = memoryview(payload).cast("B")
         info = zipfile.ZipInfo(f"{self._folder}/{name}", _DATE)
         zip64 = data.nbytes >= _ZIP64_FROM
-        start = self._zip.fp.tell() + _LOCAL_HEADER + len(info.filename.encode()) + zip64 * _ZIP64_FIELD  # type: ignore[union-attr]
+        start = self._zip.fp.tell() + _LOCAL_HEADER + len(info.filename.encode()) + zip64 * _ZIP64_FIELD
         padding = -(start + 4) % ALIGNMENT
         info.extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
         info.file_size = data.nbytes

@@ -44,7 +44,7 @@ class DataLoader(Generic[T_co]):
         if batch_sampler is not None:
             batch_size, drop_last = None, False
         elif batch_size is not None and not isinstance(dataset, IterableDataset):
-            batch_sampler = BatchSampler(self.sampler, batch_size, drop_last)  # type: ignore[arg-type]
+            batch_sampler = BatchSampler(self.sampler, batch_size, drop_last)
         self.batch_size, self.drop_last, self.batch_sampler = batch_size, drop_last, batch_sampler
         self.collate_fn = collate_fn or (default_collate if self.batched else default_convert)
         self._workers: MultiProcessIterator | None = None

@@ -46,4 +46,4 @@ def rows(t: Tensor, indices: Sequence[int]) -> Tensor:
     """The slices of t at the indices along dim 0, together. IndexError where one is out of range."""
     if on_host(t):
         return from_host(np.take(bits_of(t), indices, 0), t.dtype)
-    return t[list(indices)]  # type: ignore[index]
+    return t[list(indices)]

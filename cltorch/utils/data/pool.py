@@ -140,7 +140,7 @@ class WorkerPool:
             raise RuntimeError("this DataLoader iterator's workers have ended: start a new epoch with iter(loader)")
         connections = {w.results: w for w in self._workers}
         ready = wait(list(connections), timeout)
-        replies = [self._read(connections[connection]) for connection in ready]  # type: ignore[index]
+        replies = [self._read(connections[connection]) for connection in ready]
         if None in replies:
             for reply in replies:
                 self.drop(reply)
@@ -212,10 +212,10 @@ class WorkerPool:
         open_pipes = {w.results: w for w in workers if w.alive}
         while open_pipes and (left := deadline - time.monotonic()) > 0:
             for connection in wait(list(open_pipes), left):
-                reply = self._read(open_pipes[connection])  # type: ignore[index]
+                reply = self._read(open_pipes[connection])
                 self.drop(reply)
                 if reply is None:
-                    del open_pipes[connection]  # type: ignore[arg-type]
+                    del open_pipes[connection]
 
 
 def _end(w: _Worker) -> None:
