@@ -69,3 +69,25 @@ def test_bad_windows(device: Any) -> None:
     for wrong in (dict(kernel_size=2, padding=2), dict(kernel_size=0), dict(kernel_size=6), dict(kernel_size=(1, 2, 3))):
         with pytest.raises(RuntimeError, match="max_pool2d"):
             F["max_pool2d"](x, **wrong)
+
+
+@pytest.mark.parametrize("d", ["int64", "int32", "uint8", "int8"])
+def test_integers_have_maxima(d: str, device: Any) -> None:
+    array = np.random.default_rng(0).integers(0, 100, (2, 3, 7, 5)).astype(d)
+    got = F["max_pool2d"](cltorch.tensor(array, device=device), 3, 2, 1)
+    assert str(got.dtype) == f"torch.{d}" and got.tolist() == torch.nn.functional.max_pool2d(torch.tensor(array), 3, 2, 1).tolist()
+
+
+def test_many_windows_over_one_place_add_up_in_order(device: Any) -> None:
+    """Overlapping windows share their gradient; the same bits each time."""
+    array = np.random.default_rng(0).standard_normal((9, 17, 19)).astype("f")
+    for name, options in (("max_pool2d", {"kernel_size": 5, "stride": 1, "padding": 2}), ("avg_pool2d", {"kernel_size": 5, "stride": 2, "padding": 1})):
+        theirs = torch.tensor(array, requires_grad=True)
+        (getattr(torch.nn.functional, name)(theirs, **options) ** 2).sum().backward()
+        found = []
+        for _ in range(2):
+            ours = cltorch.tensor(array, device=device, requires_grad=True)
+            (F[name](ours, **options) ** 2).sum().backward()
+            found.append(ours.grad.cpu().numpy())
+        assert np.array_equal(*found)
+        assert_close(found[0], theirs.grad.numpy(), dtype=cltorch.float32, scale=4)

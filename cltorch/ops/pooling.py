@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ..core import dispatch
 from ..core.tensor import Tensor
-from ..dtype import FLOATING, int64
+from ..dtype import FLOATING, INTEGRAL, int64
 from .registry import composite, kernel_op
 
 
@@ -83,7 +83,7 @@ def _picked(g: Tensor, where: Tensor) -> Tensor:
 _WINDOW = Window((2, 2), (2, 2), (0, 0), (1, 1), (2, 2))
 
 pool_max = kernel_op(
-    "pool_max(input, window)", forward=_maximum, dtypes=FLOATING, method=False, namespace="core", out=False,
+    "pool_max(input, window)", forward=_maximum, dtypes=FLOATING | INTEGRAL, method=False, namespace="core", out=False,
     grad=dict(input=lambda g0, out1, window, input_shape: pool_max_back(g0, out1, window, tuple(input_shape[-2:]))),
     samples=lambda make: [((make(2, 4, 5), _WINDOW), {})])
 pool_max_back = kernel_op(
@@ -188,7 +188,10 @@ def _adaptive_average(dims: int) -> Any:
     name = f"adaptive_avg_pool{dims}d"
 
     def function(input, output_size):
-        return _shaped(pool_average(_flat(input, dims), _adaptive(name, input, output_size, dims)), dims)
+        window = _adaptive(name, input, output_size, dims)
+        if window.outputs == (1, 1):  # one window: an ordinary mean, whose gradient is one number a plane
+            return input.mean(tuple(range(-dims, 0)), keepdim=True)
+        return _shaped(pool_average(_flat(input, dims), window), dims)
 
     function.__name__ = name
     function.__doc__ = f"Means over windows chosen so that the last {dims} dims come out with ``output_size`` (None keeps a dim)."

@@ -6,7 +6,8 @@ maximum         out, where (flat index in the plane; the first of equal ones; Na
 maximum_back    out[place] = sum of g of the windows whose `where` is the place: a gather, no atomics
 average         out = sum / divisor; divisor: the given one, else the window's size with (include_pad) or without the padding
 average_back    out[place] = sum of g / divisor of the windows that hold the place
-A work-item takes whole rows of the result (wide) or single elements (grid). Called by ops/pooling.py.
+A work-item takes whole rows of the result (wide) or single elements (grid). Backward in wide, where sums are kept in the result's own type, a work-item owns
+whole planes and adds each window's share where it belongs, in the windows' order: nobody else writes there. Called by ops/pooling.py.
 </%doc>
 <%def name="start_of(d, o)"><%
   return f"(int)((ulong){o} * (uint){d}n / (uint){d}o)" if adaptive else f"{o} * {d}s - {d}p"
@@ -43,7 +44,7 @@ A work-item takes whole rows of the result (wide) or single elements (grid). Cal
       const int ${d}high = (${x} + ${d}p) / ${d}s, ${d}to = ${d}high < ${d}o ? ${d}high : ${d}o - 1;
 % endif
 </%def>
-<% back = what.endswith("back"); rows, columns = ("hn", "wn") if back else ("ho", "wo") %>
+<% back = what.endswith("back"); rows, columns = ("hn", "wn") if back else ("ho", "wo"); spread = wide and back and not dtype.is_half %>
 __kernel ${"__attribute__((reqd_work_group_size(1, 1, 1)))" if wide else ""}
 void ${what}(__global ${dtype.storage} *restrict out,
 % if what == "maximum":
@@ -59,6 +60,28 @@ void ${what}(__global ${dtype.storage} *restrict out,
 % endfor
               const int include_pad, const int divisor)
 {
+% if spread:
+  const uint per = (planes + get_num_groups(0) - 1) / get_num_groups(0);
+  const uint lo = get_group_id(0) * per, hi = lo + per < planes ? lo + per : planes, size = (uint)(hn * wn);
+  for (uint plane = lo; plane < hi; plane++) {
+    __global ${dtype.storage} *const to = out + plane * size;
+    for (uint i = 0; i < size; i++) to[i] = 0;
+    for (int oh = 0; oh < ho; oh++)
+    for (int ow = 0; ow < wo; ow++) {
+      const uint o = plane * (uint)(ho * wo) + (uint)(oh * wo + ow);
+% if what == "maximum_back":
+      to[where[w0_ + o]] += g[g0 + o];
+% else:
+${window()}
+      ${divisor()}
+      const ${dtype.c} v = ${dtype.load("x", "x0 + o")} / share;
+      for (int h = h0; h < h1; h++)
+        for (int w = w0; w < w1; w++) to[h * wn + w] += v;
+% endif
+    }
+  }
+}
+% else:
 % if wide:
   const uint total = planes * (uint)${rows}, per = (total + get_num_groups(0) - 1) / get_num_groups(0);
   const uint lo = get_group_id(0) * per, hi = lo + per < total ? lo + per : total;
@@ -85,7 +108,9 @@ ${window()}
       for (int h = h0; h < h1; h += hd)
         for (int w = w0; w < w1; w += wd) {
           const ${dtype.c} v = ${dtype.load("x", "base + (uint)(h * wn + w)")};
-          if (v > best || (v != v && best == best)) { best = v; place = h * wn + w; }
+          const int take = (v > best) | ((v != v) & (best == best));  // no branch: which element wins can't be predicted
+          best = take ? v : best;
+          place = take ? h * wn + w : place;
         }
       ${dtype.store("out", "i", "best")};
       where[i] = place;
@@ -115,3 +140,4 @@ ${window()}
     }
   }
 }
+% endif
