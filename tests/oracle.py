@@ -1,4 +1,5 @@
 """PyTorch as the oracle: the same function runs on both libraries, and results, types and gradients are compared."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -50,8 +51,12 @@ class Input:
         """(leaf or None, operand) for a library."""
         place = {"device": DEVICE} if library is cltorch else {}
         dtype = getattr(library, self.dtype)
-        array = {"plain": lambda a: a, "transposed": lambda a: a.T, "sliced": lambda a: np.repeat(a, 2, -1) if a.ndim else a,
-                 "offset": lambda a: np.concatenate([a[:1], a]) if a.ndim else a}[self.layout](self.array)
+        array = {
+            "plain": lambda a: a,
+            "transposed": lambda a: a.T,
+            "sliced": lambda a: np.repeat(a, 2, -1) if a.ndim else a,
+            "offset": lambda a: np.concatenate([a[:1], a]) if a.ndim else a,
+        }[self.layout](self.array)
         leaf = library.tensor(np.ascontiguousarray(array), dtype=dtype, **place)
         if self.grad:
             leaf.requires_grad_()

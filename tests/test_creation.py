@@ -1,4 +1,5 @@
 """Creation against PyTorch: values, inferred types, options, errors; and all of it where no OpenCL implementation exists."""
+
 from __future__ import annotations
 
 import os
@@ -13,14 +14,30 @@ from oracle import ALL_TYPES, DEVICE, Input, compare, raises_alike, same, torch,
 import cltorch
 
 MADE = {
-    "zeros": lambda t, **k: t.zeros(2, 3, **k), "zeros_tuple": lambda t, **k: t.zeros((2, 3), **k), "zeros_size": lambda t, **k: t.zeros(size=(2, 3), **k),
-    "zeros_0d": lambda t, **k: t.zeros((), **k), "zeros_empty": lambda t, **k: t.zeros(0, 3, **k), "ones": lambda t, **k: t.ones([4], **k),
-    "full": lambda t, **k: t.full((2, 2), 3, **k), "full_0d": lambda t, **k: t.full((), 1, **k), "arange": lambda t, **k: t.arange(5, **k),
-    "arange_from": lambda t, **k: t.arange(2, 9, **k), "arange_step": lambda t, **k: t.arange(1, 10, 3, **k), "arange_down": lambda t, **k: t.arange(9, 0, -2, **k),
-    "arange_none": lambda t, **k: t.arange(3, 3, **k), "arange_named": lambda t, **k: t.arange(start=1, end=8, step=2, **k), "linspace": lambda t, **k: t.linspace(0, 10, 5, **k),
-    "linspace_one": lambda t, **k: t.linspace(3, 7, 1, **k), "linspace_none": lambda t, **k: t.linspace(3, 7, steps=0, **k), "linspace_down": lambda t, **k: t.linspace(9, 1, 6, **k),
-    "eye": lambda t, **k: t.eye(3, **k), "eye_wide": lambda t, **k: t.eye(2, 4, **k), "eye_tall": lambda t, **k: t.eye(4, m=2, **k), "eye_none": lambda t, **k: t.eye(0, **k),
-    "logspace": lambda t, **k: t.logspace(0, 2, 3, **k), "scalar_tensor": lambda t, **k: t.scalar_tensor(3, **k),
+    "zeros": lambda t, **k: t.zeros(2, 3, **k),
+    "zeros_tuple": lambda t, **k: t.zeros((2, 3), **k),
+    "zeros_size": lambda t, **k: t.zeros(size=(2, 3), **k),
+    "zeros_0d": lambda t, **k: t.zeros((), **k),
+    "zeros_empty": lambda t, **k: t.zeros(0, 3, **k),
+    "ones": lambda t, **k: t.ones([4], **k),
+    "full": lambda t, **k: t.full((2, 2), 3, **k),
+    "full_0d": lambda t, **k: t.full((), 1, **k),
+    "arange": lambda t, **k: t.arange(5, **k),
+    "arange_from": lambda t, **k: t.arange(2, 9, **k),
+    "arange_step": lambda t, **k: t.arange(1, 10, 3, **k),
+    "arange_down": lambda t, **k: t.arange(9, 0, -2, **k),
+    "arange_none": lambda t, **k: t.arange(3, 3, **k),
+    "arange_named": lambda t, **k: t.arange(start=1, end=8, step=2, **k),
+    "linspace": lambda t, **k: t.linspace(0, 10, 5, **k),
+    "linspace_one": lambda t, **k: t.linspace(3, 7, 1, **k),
+    "linspace_none": lambda t, **k: t.linspace(3, 7, steps=0, **k),
+    "linspace_down": lambda t, **k: t.linspace(9, 1, 6, **k),
+    "eye": lambda t, **k: t.eye(3, **k),
+    "eye_wide": lambda t, **k: t.eye(2, 4, **k),
+    "eye_tall": lambda t, **k: t.eye(4, m=2, **k),
+    "eye_none": lambda t, **k: t.eye(0, **k),
+    "logspace": lambda t, **k: t.logspace(0, 2, 3, **k),
+    "scalar_tensor": lambda t, **k: t.scalar_tensor(3, **k),
 }
 NOT_COMPLEX = {n for n in MADE if n.startswith("arange")}
 NOT_BOOL = NOT_COMPLEX | {n for n in MADE if n.startswith(("linspace", "logspace"))}
@@ -45,10 +62,17 @@ def test_arange_of_floats(args: tuple) -> None:
 def test_spaces(dtype: str) -> None:
     for start, end, steps in ((0, 1, 7), (-5, 5, 100), (3, 3, 4), (0, 255, 256), (1, 0, 33)):
         if dtype != "uint8" or start >= 0:
-            compare(cltorch.linspace(start, end, steps, dtype=getattr(cltorch, dtype), device=DEVICE), torch.linspace(start, end, steps, dtype=getattr(torch, dtype)),
-                    10 if dtype == "float16" else 4)  # PyTorch's steps are halves themselves
+            compare(
+                cltorch.linspace(start, end, steps, dtype=getattr(cltorch, dtype), device=DEVICE),
+                torch.linspace(start, end, steps, dtype=getattr(torch, dtype)),
+                10 if dtype == "float16" else 4,
+            )  # PyTorch's steps are halves themselves
     if dtype.startswith("float"):
-        compare(cltorch.logspace(-2, 2, 9, 2.0, dtype=getattr(cltorch, dtype), device=DEVICE), torch.logspace(-2, 2, 9, 2.0, dtype=getattr(torch, dtype)), 4)
+        compare(
+            cltorch.logspace(-2, 2, 9, 2.0, dtype=getattr(cltorch, dtype), device=DEVICE),
+            torch.logspace(-2, 2, 9, 2.0, dtype=getattr(torch, dtype)),
+            4,
+        )
 
 
 def test_ends_are_exact() -> None:
@@ -82,8 +106,21 @@ def test_default_dtype() -> None:
 def test_like_and_new(dtype: str) -> None:
     def run(t: object, x: object) -> list:
         other = t.int32
-        return [t.zeros_like(x), t.ones_like(x), t.full_like(x, 1), t.zeros_like(x, dtype=other), t.ones_like(x.t()), x.new_zeros(2, 2), x.new_ones((3,)),
-                x.new_full((2,), 1), x.new_tensor([1, 0]), x.new_zeros(2, dtype=other), x.new_tensor([[1]], dtype=other), x.new_empty(0, 2), x.new_zeros(size=(1,))]
+        return [
+            t.zeros_like(x),
+            t.ones_like(x),
+            t.full_like(x, 1),
+            t.zeros_like(x, dtype=other),
+            t.ones_like(x.t()),
+            x.new_zeros(2, 2),
+            x.new_ones((3,)),
+            x.new_full((2,), 1),
+            x.new_tensor([1, 0]),
+            x.new_zeros(2, dtype=other),
+            x.new_tensor([[1]], dtype=other),
+            x.new_empty(0, 2),
+            x.new_zeros(size=(1,)),
+        ]
 
     same(run, Input(values((2, 3), dtype), dtype, grad=False))
 
@@ -98,8 +135,17 @@ def test_options() -> None:
     assert cltorch.empty_strided((2, 3), (1, 2), device=DEVICE).stride() == (1, 2) and cltorch.empty_like(x).shape == (2,)
 
 
-@pytest.mark.parametrize("make", [lambda out: cltorch.zeros(2, 2, out=out), lambda out: cltorch.ones((2, 2), out=out), lambda out: cltorch.full((2, 2), 7, out=out),
-                                  lambda out: cltorch.arange(4, out=out), lambda out: cltorch.linspace(0, 1, 5, out=out), lambda out: cltorch.eye(3, out=out)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda out: cltorch.zeros(2, 2, out=out),
+        lambda out: cltorch.ones((2, 2), out=out),
+        lambda out: cltorch.full((2, 2), 7, out=out),
+        lambda out: cltorch.arange(4, out=out),
+        lambda out: cltorch.linspace(0, 1, 5, out=out),
+        lambda out: cltorch.eye(3, out=out),
+    ],
+)
 def test_out(make: object) -> None:
     out = cltorch.full((1,), 9.0)
     assert make(out) is out
@@ -109,11 +155,14 @@ def test_out(make: object) -> None:
 def test_triangle_indices() -> None:
     for row, col, offset in ((3, 4, 0), (4, 3, 1), (3, 3, -2), (0, 2, 0), (2, 5, 9)):
         compare(cltorch.tril_indices(row, col, offset, device=DEVICE), torch.tril_indices(row, col, offset))
-        compare(cltorch.triu_indices(row, col, offset=offset, dtype=cltorch.int32, device=DEVICE), torch.triu_indices(row, col, offset=offset, dtype=torch.int32))
+        compare(
+            cltorch.triu_indices(row, col, offset=offset, dtype=cltorch.int32, device=DEVICE),
+            torch.triu_indices(row, col, offset=offset, dtype=torch.int32),
+        )
 
 
 def test_asarray() -> None:
-    array = np.arange(3.)
+    array = np.arange(3.0)
     shared = cltorch.asarray(array)
     array[0] = 5
     assert shared[0].item() == 5 and cltorch.asarray(array, copy=True)[0].item() == 5
@@ -121,11 +170,21 @@ def test_asarray() -> None:
 
 
 ERRORS = [
-    (RuntimeError, lambda t, x: t.zeros(-1)), (TypeError, lambda t, x: t.zeros("a")), (TypeError, lambda t, x: t.zeros(2.5)), (TypeError, lambda t, x: t.zeros(2, dtype="float")),
-    (RuntimeError, lambda t, x: t.arange(0, 5, 0)), (RuntimeError, lambda t, x: t.arange(0, 5, -1)), (RuntimeError, lambda t, x: t.arange(5, 0)),
-    (RuntimeError, lambda t, x: t.linspace(0, 1, -1)), (RuntimeError, lambda t, x: t.eye(-1)), (RuntimeError, lambda t, x: t.full((2,), 300, dtype=t.uint8)),
-    (RuntimeError, lambda t, x: t.zeros(2, dtype=t.int32, requires_grad=True)), (RuntimeError, lambda t, x: t.zeros(2, device="nowhere")), (TypeError, lambda t, x: t.arange()),
-    (RuntimeError, lambda t, x: t.arange(float("inf"))), (RuntimeError, lambda t, x: t.zeros(2, out=t.zeros(2, dtype=t.int32), dtype=t.float32)),
+    (RuntimeError, lambda t, x: t.zeros(-1)),
+    (TypeError, lambda t, x: t.zeros("a")),
+    (TypeError, lambda t, x: t.zeros(2.5)),
+    (TypeError, lambda t, x: t.zeros(2, dtype="float")),
+    (RuntimeError, lambda t, x: t.arange(0, 5, 0)),
+    (RuntimeError, lambda t, x: t.arange(0, 5, -1)),
+    (RuntimeError, lambda t, x: t.arange(5, 0)),
+    (RuntimeError, lambda t, x: t.linspace(0, 1, -1)),
+    (RuntimeError, lambda t, x: t.eye(-1)),
+    (RuntimeError, lambda t, x: t.full((2,), 300, dtype=t.uint8)),
+    (RuntimeError, lambda t, x: t.zeros(2, dtype=t.int32, requires_grad=True)),
+    (RuntimeError, lambda t, x: t.zeros(2, device="nowhere")),
+    (TypeError, lambda t, x: t.arange()),
+    (RuntimeError, lambda t, x: t.arange(float("inf"))),
+    (RuntimeError, lambda t, x: t.zeros(2, out=t.zeros(2, dtype=t.int32), dtype=t.float32)),
 ]
 
 
@@ -140,7 +199,8 @@ import warnings
 import cltorch, numpy as np
 assert not cltorch.cuda.is_available() if hasattr(cltorch, "cuda") else True
 made = [cltorch.zeros(2, 3), cltorch.ones(2, dtype=cltorch.bfloat16), cltorch.full((2,), 7), cltorch.eye(3), cltorch.arange(4), cltorch.arange(0, 1, 0.25),
-        cltorch.linspace(0, 1, 5), cltorch.tensor([1, 2]), cltorch.from_numpy(np.ones(3)), cltorch.zeros_like(cltorch.ones(2)), cltorch.rand(3), cltorch.randn(4),
+        cltorch.linspace(0, 1, 5), cltorch.tensor([1, 2]), cltorch.from_numpy(np.ones(3)), cltorch.zeros_like(cltorch.ones(2)),
+        cltorch.rand(3), cltorch.randn(4),
         cltorch.randint(5, (3,)), cltorch.tril_indices(2, 2), cltorch.empty(0)]
 print([t.tolist() for t in made])
 print(made[0], made[0].T.shape, made[4].reshape(2, 2)[1, 0].item())

@@ -1,4 +1,5 @@
 """Views against PyTorch: shapes, strides, storage sharing, gradients, errors."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -8,23 +9,56 @@ from oracle import DEVICE, Input, host, raises_alike, same, torch, values
 import cltorch
 
 VIEWS = {
-    "view": lambda t, x: x.view(4, -1), "view_tuple": lambda t, x: x.view((2, 12)), "reshape": lambda t, x: t.reshape(x, (6, 4)),
-    "reshape_args": lambda t, x: x.reshape(3, -1), "view_as": lambda t, x: x.view_as(x.new_empty(24)),
-    "flatten": lambda t, x: x.flatten(), "flatten_some": lambda t, x: t.flatten(x, 1), "ravel": lambda t, x: x.ravel(),
-    "unflatten": lambda t, x: x.unflatten(2, (2, -1)), "unsqueeze": lambda t, x: x.unsqueeze(-1), "unsqueeze_first": lambda t, x: t.unsqueeze(x, 0),
-    "transpose": lambda t, x: x.transpose(0, 2), "swapaxes": lambda t, x: x.swapaxes(-1, 0), "permute": lambda t, x: x.permute(2, 0, 1),
-    "permute_tuple": lambda t, x: t.permute(x, (1, -1, 0)), "permute_named": lambda t, x: x.permute(dims=(1, 2, 0)), "mT": lambda t, x: x.mT,
-    "movedim": lambda t, x: x.movedim(0, -1), "moveaxis": lambda t, x: t.moveaxis(x, (0, 1), (2, 0)), "narrow": lambda t, x: x.narrow(1, 1, 2),
-    "select": lambda t, x: x.select(2, -1), "diagonal": lambda t, x: x.diagonal(1, 0, 2), "unfold": lambda t, x: x.unfold(2, 2, 1),
-    "unfold_step": lambda t, x: x.unfold(1, 2, 2), "expand": lambda t, x: x.unsqueeze(1).expand(-1, 5, -1, -1), "expand_new": lambda t, x: x.expand(2, 2, 3, 4),
-    "broadcast_to": lambda t, x: t.broadcast_to(x, (3, 2, 3, 4)), "as_strided": lambda t, x: x.as_strided((2, 3), (12, 4), 1),
-    "split": lambda t, x: x.split(2, 2), "split_sizes": lambda t, x: t.split(x, [1, 2, 1], -1), "chunk": lambda t, x: x.chunk(2, 1),
-    "chunk_many": lambda t, x: x.chunk(5, 2), "tensor_split": lambda t, x: x.tensor_split(3, 2), "tensor_split_at": lambda t, x: x.tensor_split((1, 3), 2),
-    "tensor_split_odd": lambda t, x: x.tensor_split((3, 1, 9), 2), "hsplit": lambda t, x: t.hsplit(x, 3), "vsplit": lambda t, x: t.vsplit(x, 2),
-    "dsplit": lambda t, x: t.dsplit(x, [1, 2]), "unbind": lambda t, x: x.unbind(1), "iterate": lambda t, x: list(x), "split_with_sizes":
-    lambda t, x: x.split_with_sizes([1, 3], 2), "atleast": lambda t, x: t.atleast_3d(x[0, 0]), "adjoint": lambda t, x: x.adjoint(),
-    "real": lambda t, x: t.real(x), "basic_index": lambda t, x: x[1, :, 1:3], "step_index": lambda t, x: x[..., None, ::2], "int_index": lambda t, x: x[-1],
-    "squeeze": lambda t, x: x[:, :1].squeeze(), "squeeze_dim": lambda t, x: x[:, :1].squeeze(1), "squeeze_dims": lambda t, x: x[:1, :1].squeeze((0, 1)),
+    "view": lambda t, x: x.view(4, -1),
+    "view_tuple": lambda t, x: x.view((2, 12)),
+    "reshape": lambda t, x: t.reshape(x, (6, 4)),
+    "reshape_args": lambda t, x: x.reshape(3, -1),
+    "view_as": lambda t, x: x.view_as(x.new_empty(24)),
+    "flatten": lambda t, x: x.flatten(),
+    "flatten_some": lambda t, x: t.flatten(x, 1),
+    "ravel": lambda t, x: x.ravel(),
+    "unflatten": lambda t, x: x.unflatten(2, (2, -1)),
+    "unsqueeze": lambda t, x: x.unsqueeze(-1),
+    "unsqueeze_first": lambda t, x: t.unsqueeze(x, 0),
+    "transpose": lambda t, x: x.transpose(0, 2),
+    "swapaxes": lambda t, x: x.swapaxes(-1, 0),
+    "permute": lambda t, x: x.permute(2, 0, 1),
+    "permute_tuple": lambda t, x: t.permute(x, (1, -1, 0)),
+    "permute_named": lambda t, x: x.permute(dims=(1, 2, 0)),
+    "mT": lambda t, x: x.mT,
+    "movedim": lambda t, x: x.movedim(0, -1),
+    "moveaxis": lambda t, x: t.moveaxis(x, (0, 1), (2, 0)),
+    "narrow": lambda t, x: x.narrow(1, 1, 2),
+    "select": lambda t, x: x.select(2, -1),
+    "diagonal": lambda t, x: x.diagonal(1, 0, 2),
+    "unfold": lambda t, x: x.unfold(2, 2, 1),
+    "unfold_step": lambda t, x: x.unfold(1, 2, 2),
+    "expand": lambda t, x: x.unsqueeze(1).expand(-1, 5, -1, -1),
+    "expand_new": lambda t, x: x.expand(2, 2, 3, 4),
+    "broadcast_to": lambda t, x: t.broadcast_to(x, (3, 2, 3, 4)),
+    "as_strided": lambda t, x: x.as_strided((2, 3), (12, 4), 1),
+    "split": lambda t, x: x.split(2, 2),
+    "split_sizes": lambda t, x: t.split(x, [1, 2, 1], -1),
+    "chunk": lambda t, x: x.chunk(2, 1),
+    "chunk_many": lambda t, x: x.chunk(5, 2),
+    "tensor_split": lambda t, x: x.tensor_split(3, 2),
+    "tensor_split_at": lambda t, x: x.tensor_split((1, 3), 2),
+    "tensor_split_odd": lambda t, x: x.tensor_split((3, 1, 9), 2),
+    "hsplit": lambda t, x: t.hsplit(x, 3),
+    "vsplit": lambda t, x: t.vsplit(x, 2),
+    "dsplit": lambda t, x: t.dsplit(x, [1, 2]),
+    "unbind": lambda t, x: x.unbind(1),
+    "iterate": lambda t, x: list(x),
+    "split_with_sizes": lambda t, x: x.split_with_sizes([1, 3], 2),
+    "atleast": lambda t, x: t.atleast_3d(x[0, 0]),
+    "adjoint": lambda t, x: x.adjoint(),
+    "real": lambda t, x: t.real(x),
+    "basic_index": lambda t, x: x[1, :, 1:3],
+    "step_index": lambda t, x: x[..., None, ::2],
+    "int_index": lambda t, x: x[-1],
+    "squeeze": lambda t, x: x[:, :1].squeeze(),
+    "squeeze_dim": lambda t, x: x[:, :1].squeeze(1),
+    "squeeze_dims": lambda t, x: x[:1, :1].squeeze((0, 1)),
     "several": lambda t, x: (x.transpose(0, 1) * 2)[1:].reshape(-1)[::3],
 }
 
@@ -44,8 +78,8 @@ def test_strided_input(name: str, layout: str) -> None:
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_strides_and_storage(name: str) -> None:
-    ours = cltorch.arange(24., device=DEVICE).reshape(2, 3, 4)
-    theirs = torch.arange(24.).reshape(2, 3, 4)
+    ours = cltorch.arange(24.0, device=DEVICE).reshape(2, 3, 4)
+    theirs = torch.arange(24.0).reshape(2, 3, 4)
     got, want = VIEWS[name](cltorch, ours), VIEWS[name](torch, theirs)
     for g, w in zip(got, want, strict=True) if isinstance(want, (list, tuple)) else [(got, want)]:
         if name not in ("several", "real"):
@@ -67,9 +101,17 @@ def test_writes_through_views() -> None:
     np.testing.assert_array_equal(got, host(x))
 
 
-@pytest.mark.parametrize("write", [
-    lambda t, x, y: x[0].copy_(y), lambda t, x, y: x.t()[1:3].mul_(2), lambda t, x, y: x.view(-1)[2:5].add_(y[:3]), lambda t, x, y: x.diagonal().copy_(y[:3]),
-    lambda t, x, y: x.select(1, 2).zero_(), lambda t, x, y: x.unsqueeze(0)[0, 1].sub_(y)])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda t, x, y: x[0].copy_(y),
+        lambda t, x, y: x.t()[1:3].mul_(2),
+        lambda t, x, y: x.view(-1)[2:5].add_(y[:3]),
+        lambda t, x, y: x.diagonal().copy_(y[:3]),
+        lambda t, x, y: x.select(1, 2).zero_(),
+        lambda t, x, y: x.unsqueeze(0)[0, 1].sub_(y),
+    ],
+)
 def test_gradient_through_written_views(write: object) -> None:
     def run(t: object, x: object, y: object) -> object:
         base = x * 1
@@ -81,8 +123,15 @@ def test_gradient_through_written_views(write: object) -> None:
 
 @pytest.mark.parametrize("shape", [(), (0, 3), (3, 0), (1,), (1, 1)])
 def test_small_shapes(shape: tuple[int, ...]) -> None:
-    for function in (lambda t, x: x.reshape(-1), lambda t, x: x.flatten(), lambda t, x: x.squeeze(), lambda t, x: x.unsqueeze(0), lambda t, x: t.atleast_2d(x),
-                     lambda t, x: x.expand(2, *x.shape), lambda t, x: x.ravel()):
+    for function in (
+        lambda t, x: x.reshape(-1),
+        lambda t, x: x.flatten(),
+        lambda t, x: x.squeeze(),
+        lambda t, x: x.unsqueeze(0),
+        lambda t, x: t.atleast_2d(x),
+        lambda t, x: x.expand(2, *x.shape),
+        lambda t, x: x.ravel(),
+    ):
         same(function, values(shape))
 
 
@@ -111,28 +160,56 @@ def test_complex_parts() -> None:
         np.testing.assert_array_equal(host(x), np.full(3, 1 + 2j, np.complex64))
 
 
-@pytest.mark.parametrize("old, new", [("float32", "int32"), ("float32", "uint8"), ("int16", "int64"), ("int64", "float32"), ("complex64", "float32"),
-                                      ("uint8", "bool")])
+@pytest.mark.parametrize(
+    "old, new", [("float32", "int32"), ("float32", "uint8"), ("int16", "int64"), ("int64", "float32"), ("complex64", "float32"), ("uint8", "bool")]
+)
 def test_view_as_dtype(old: str, new: str) -> None:
     x = values((2, 8), old)
     same(lambda t, y: y.view(getattr(t, new)), Input(x.astype(bool).astype(np.uint8) if new == "bool" else x, grad=False))
 
 
 ERRORS = [
-    (RuntimeError, lambda t, x: x.t().view(-1)), (RuntimeError, lambda t, x: x.view(5)), (RuntimeError, lambda t, x: x.reshape(-1, -1)),
-    (RuntimeError, lambda t, x: x.reshape(5, -1)), (RuntimeError, lambda t, x: x.view(-2, 2)), (IndexError, lambda t, x: x.transpose(0, 2)),
-    (IndexError, lambda t, x: x.unsqueeze(4)), (IndexError, lambda t, x: x.squeeze(3)), (RuntimeError, lambda t, x: x.permute(0)),
-    (RuntimeError, lambda t, x: x.permute(0, 0)), (RuntimeError, lambda t, x: x.expand(4)), (RuntimeError, lambda t, x: x.expand(4, 4)),
-    (RuntimeError, lambda t, x: x.expand(-1, 3, 4)), (RuntimeError, lambda t, x: x.narrow(0, 2, 2)), (IndexError, lambda t, x: x.narrow(0, 5, 1)),
-    (RuntimeError, lambda t, x: x.narrow(0, 0, -1)), (IndexError, lambda t, x: x.select(0, 3)), (IndexError, lambda t, x: x[3]),
-    (RuntimeError, lambda t, x: x.unfold(0, 4, 1)), (RuntimeError, lambda t, x: x.unfold(0, 2, 0)), (RuntimeError, lambda t, x: x.split([1, 1])),
-    (RuntimeError, lambda t, x: x.split(-1)), (RuntimeError, lambda t, x: x.split(0)), (RuntimeError, lambda t, x: x.chunk(0)),
-    (RuntimeError, lambda t, x: x.as_strided((9,), (9,))), (RuntimeError, lambda t, x: x.diagonal(0, 1, 1)), (RuntimeError, lambda t, x: x[0, 0].unbind()),
-    (RuntimeError, lambda t, x: x.flatten(1, 0)), (RuntimeError, lambda t, x: x.unflatten(0, (2, 2))), (RuntimeError, lambda t, x: x[None].t()),
-    (TypeError, lambda t, x: x.reshape("a")), (TypeError, lambda t, x: iter(x[0, 0])), (RuntimeError, lambda t, x: t.imag(x)),
-    (RuntimeError, lambda t, x: t.view_as_real(x)), (RuntimeError, lambda t, x: t.view_as_complex(x)), (RuntimeError, lambda t, x: x[0].mT),
-    (RuntimeError, lambda t, x: x.tensor_split(0)), (RuntimeError, lambda t, x: t.hsplit(x, 3)), (RuntimeError, lambda t, x: t.broadcast_tensors(x, x.t())),
-    (RuntimeError, lambda t, x: x.movedim((0, 1), (0,))), (RuntimeError, lambda t, x: x.t().view(t.float64)),
+    (RuntimeError, lambda t, x: x.t().view(-1)),
+    (RuntimeError, lambda t, x: x.view(5)),
+    (RuntimeError, lambda t, x: x.reshape(-1, -1)),
+    (RuntimeError, lambda t, x: x.reshape(5, -1)),
+    (RuntimeError, lambda t, x: x.view(-2, 2)),
+    (IndexError, lambda t, x: x.transpose(0, 2)),
+    (IndexError, lambda t, x: x.unsqueeze(4)),
+    (IndexError, lambda t, x: x.squeeze(3)),
+    (RuntimeError, lambda t, x: x.permute(0)),
+    (RuntimeError, lambda t, x: x.permute(0, 0)),
+    (RuntimeError, lambda t, x: x.expand(4)),
+    (RuntimeError, lambda t, x: x.expand(4, 4)),
+    (RuntimeError, lambda t, x: x.expand(-1, 3, 4)),
+    (RuntimeError, lambda t, x: x.narrow(0, 2, 2)),
+    (IndexError, lambda t, x: x.narrow(0, 5, 1)),
+    (RuntimeError, lambda t, x: x.narrow(0, 0, -1)),
+    (IndexError, lambda t, x: x.select(0, 3)),
+    (IndexError, lambda t, x: x[3]),
+    (RuntimeError, lambda t, x: x.unfold(0, 4, 1)),
+    (RuntimeError, lambda t, x: x.unfold(0, 2, 0)),
+    (RuntimeError, lambda t, x: x.split([1, 1])),
+    (RuntimeError, lambda t, x: x.split(-1)),
+    (RuntimeError, lambda t, x: x.split(0)),
+    (RuntimeError, lambda t, x: x.chunk(0)),
+    (RuntimeError, lambda t, x: x.as_strided((9,), (9,))),
+    (RuntimeError, lambda t, x: x.diagonal(0, 1, 1)),
+    (RuntimeError, lambda t, x: x[0, 0].unbind()),
+    (RuntimeError, lambda t, x: x.flatten(1, 0)),
+    (RuntimeError, lambda t, x: x.unflatten(0, (2, 2))),
+    (RuntimeError, lambda t, x: x[None].t()),
+    (TypeError, lambda t, x: x.reshape("a")),
+    (TypeError, lambda t, x: iter(x[0, 0])),
+    (RuntimeError, lambda t, x: t.imag(x)),
+    (RuntimeError, lambda t, x: t.view_as_real(x)),
+    (RuntimeError, lambda t, x: t.view_as_complex(x)),
+    (RuntimeError, lambda t, x: x[0].mT),
+    (RuntimeError, lambda t, x: x.tensor_split(0)),
+    (RuntimeError, lambda t, x: t.hsplit(x, 3)),
+    (RuntimeError, lambda t, x: t.broadcast_tensors(x, x.t())),
+    (RuntimeError, lambda t, x: x.movedim((0, 1), (0,))),
+    (RuntimeError, lambda t, x: x.t().view(t.float64)),
     (RuntimeError, lambda t, x: x.requires_grad_().transpose_(0, 1)),
 ]
 

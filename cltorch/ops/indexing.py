@@ -102,7 +102,8 @@ def _filled_along(g: Tensor, d: int, index: Tensor, value: Any = 0) -> Tensor:
 
 index_add, index_add_ = _index_write(
     "index_add", "Adds alpha * source's slices to the input's slices at an index vector; the same on every run.", accumulate, lambda g, d, index: g,
-    samples=lambda make: [((make(3, 4), 1, make(5, dtype=int64, low=0, high=3), make(3, 5)), {}), ((make(4), 0, make(2, dtype=int64, low=0, high=3), make(2)), {})])
+    samples=lambda make: [((make(3, 4), 1, make(5, dtype=int64, low=0, high=3), make(3, 5)), {}),
+                          ((make(4), 0, make(2, dtype=int64, low=0, high=3), make(2)), {})])
 index_copy, index_copy_ = _index_write(
     "index_copy", "Copies source's slices to the input's slices at an index vector.", put, _filled_along)
 

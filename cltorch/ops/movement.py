@@ -293,7 +293,8 @@ def _tri(name: str, upper: int) -> Callable:
         return out
 
     function = kernel_op(f"{name}(input, diagonal=0)", forward=forward, grad=dict(input=lambda g, diagonal: function(g, diagonal)), inplace=True,
-                         ref=getattr(np, name), samples=lambda make: [((make(3, 4),), {}), ((make(2, 4, 3), -1), {}), ((make(3, 3), 1), {}), ((make(2, 3), 9), {})],
+                         ref=getattr(np, name),
+                         samples=lambda make: [((make(3, 4),), {}), ((make(2, 4, 3), -1), {}), ((make(3, 3), 1), {}), ((make(2, 3), 9), {})],
                          doc=f"The {'upper' if upper else 'lower'} triangle from the given diagonal on, zeros elsewhere.")
     return function
 
@@ -414,7 +415,8 @@ def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None
     if isinstance(repeats, (Tensor, np.ndarray, list, tuple)):
         counts = np.asarray(repeats.tolist() if isinstance(repeats, Tensor) else repeats, np.int64).reshape(-1)
         if counts.size not in (1, x.shape[d]):
-            raise RuntimeError(f"repeats must have the same size as input along dim, but got repeats.size(0) = {counts.size} and input.size({d}) = {x.shape[d]}")
+            raise RuntimeError(f"repeats must have the same size as input along dim, but got repeats.size(0) = {counts.size} and "
+                               f"input.size({d}) = {x.shape[d]}")
         if (counts < 0).any():
             raise RuntimeError("repeats can not be negative")
         picked = np.repeat(np.arange(x.shape[d], dtype=np.int64), counts if counts.size > 1 else int(counts[0]))

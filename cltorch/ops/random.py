@@ -132,7 +132,8 @@ def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: dty
                  requires_grad: bool = False, memory_format: Any = None) -> Tensor:
     """As randint, with another tensor's shape, type and device."""
     low, high = (0, low) if high is None else (low, high)
-    return finish(_integers(input.shape, check_dtype(dtype) or input.dtype, input._dev if device is None else resolve(device), None, low, high), None, requires_grad)
+    dev = input._dev if device is None else resolve(device)
+    return finish(_integers(input.shape, check_dtype(dtype) or input.dtype, dev, None, low, high), None, requires_grad)
 
 
 @composite("randperm", **creation)

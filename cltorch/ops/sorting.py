@@ -24,7 +24,6 @@ from .registry import composite, write_out
 from .scatter import tally_addresses
 from .views import reshape, transpose
 
-
 sort_result, topk_result, kthvalue_result = (named_result(name, "values indices") for name in ("sort", "topk", "kthvalue"))
 
 

@@ -319,7 +319,8 @@ def _fit(value: Tensor, shape: tuple[int, ...], sums: bool) -> Tensor:
     try:
         return value.expand(shape).contiguous()
     except RuntimeError as error:
-        raise RuntimeError(f"shape mismatch: value tensor of shape {list(value.shape)} cannot be broadcast to indexing result of shape {list(shape)}") from error
+        raise RuntimeError(f"shape mismatch: value tensor of shape {list(value.shape)} cannot be broadcast to indexing result of shape "
+                           f"{list(shape)}") from error
 
 
 def cleared(g: Tensor, indices: list[tuple[int, Tensor]]) -> Tensor:
