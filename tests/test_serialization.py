@@ -420,6 +420,32 @@ def stream_at_start(stream: io.BytesIO) -> io.BytesIO:
     return stream
 
 
+class OnlyReads:
+    """A file with read, seek and tell, and nothing else."""
+
+    def __init__(self, data: bytes) -> None:
+        self._stream = io.BytesIO(data)
+        self.read, self.seek, self.tell = self._stream.read, self._stream.seek, self._stream.tell
+
+
+class OnlyReadsForward:
+    def __init__(self, data: bytes) -> None:
+        self.read = io.BytesIO(data).read
+
+
+@pytest.mark.parametrize("kind", [OnlyReads, OnlyReadsForward])
+def test_plain_streams(kind: Any) -> None:
+    data = saved(cltorch.arange(1000)).getvalue()
+    assert serialization.load(kind(data)).tolist() == list(range(1000))
+
+
+def test_a_wrong_checksum_is_found() -> None:
+    data = bytearray(saved(cltorch.ones(100)).getvalue())
+    data[data.index(np.ones(100, np.float32).tobytes()) + 50] ^= 1
+    with pytest.raises(RuntimeError, match="checksum"):
+        serialization.load(io.BytesIO(bytes(data)))
+
+
 def test_every_truncation_is_an_error() -> None:
     whole = saved({"w": cltorch.arange(100), "b": [1, 2, 3]}).getvalue()
     for end in range(0, len(whole), 37):

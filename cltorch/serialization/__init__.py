@@ -119,14 +119,18 @@ def _storage_record(record: Any) -> tuple[StorageClass, str, str, int]:
 
 
 def _read_storage(reader: Reader, kind: StorageClass, key: str, count: int, place: Any, order: str) -> LoadedStorage:
-    raw, itemsize = reader.read(f"data/{key}"), kind.dtype.itemsize if kind.dtype else 1
-    if raw.nbytes != count * itemsize:
-        raise RuntimeError(f"load: storage {key} should hold {count} elements of {itemsize} bytes, but its record has {raw.nbytes} bytes")
-    if order == "big":
-        if kind.dtype is None:
-            raise RuntimeError("load: the file holds bytes in big-endian order without their type; save it anew on a little-endian machine")
-        raw = raw.view(kind.dtype.np).byteswap().view(np.uint8)
-    return LoadedStorage(typed_storage(raw, kind.dtype, place), kind.dtype)
+    name, itemsize = f"data/{key}", kind.dtype.itemsize if kind.dtype else 1
+    if reader.size(name) != count * itemsize:
+        raise RuntimeError(f"load: storage {key} should hold {count} elements of {itemsize} bytes, but its record has {reader.size(name)} bytes")
+    if order == "big" and kind.dtype is None:
+        raise RuntimeError("load: the file holds bytes in big-endian order without their type; save it anew on a little-endian machine")
+
+    def fill(target: np.ndarray) -> None:
+        reader.read_into(name, target)
+        if order == "big":
+            target.view(kind.dtype.np).byteswap(inplace=True)  # type: ignore[union-attr]
+
+    return LoadedStorage(typed_storage(count * itemsize, kind.dtype, place, fill), kind.dtype)
 
 
 __all__ = ["add_safe_globals", "clear_safe_globals", "get_safe_globals", "load", "safe_globals", "save"]

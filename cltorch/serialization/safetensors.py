@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core.data import resolve
 from ..core.tensor import Tensor
 from ..core.view import make_alias
 from ..dtype import NAMES, dtype
 from ..shape import contiguous_strides
-from .tensors import typed_storage
+from .tensors import filled_storage
 from .zipformat import atomic_file
 
 try:
@@ -89,4 +88,4 @@ def _tensor(name: str, entry: dict[str, Any], place: Any) -> Tensor:
         raise RuntimeError(f"load: {name!r} is of type {entry['dtype']}, which cltorch does not have")
     raw = np.frombuffer(entry["data"], np.uint8)
     shape = tuple(entry["shape"])
-    return make_alias(typed_storage(raw, d, resolve(place).spec), d, shape, contiguous_strides(shape), 0)
+    return make_alias(filled_storage(raw, d, place), d, shape, contiguous_strides(shape), 0)

@@ -1,18 +1,18 @@
 """Tensors and parameters from what a checkpoint says about them; every number is checked against the storage."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 
 from ..core.data import resolve
-from ..core.storage import Storage, from_bytes
+from ..core.storage import Storage, new_storage, write_bytes
 from ..core.tensor import Tensor
 from ..core.view import make_alias
 from ..dtype import bfloat16, dtype
 from ..nn.parameter import Parameter
-from ..runtime.spec import device
 
 
 class LoadedStorage:
@@ -24,12 +24,32 @@ class LoadedStorage:
         self.memory, self.dtype = memory, d
 
 
-def typed_storage(raw: np.ndarray, d: dtype | None, place: device) -> Storage:
-    """A storage on a device with a copy of the bytes; it knows its elements' type where that is known."""
-    memory = from_bytes(raw, resolve(place).spec)
-    if d is not None:
-        memory.value.dtype, memory.value.numel = d, raw.nbytes // d.itemsize
+def typed_storage(nbytes: int, d: dtype | None, place: Any, fill: Callable[[np.ndarray], Any]) -> Storage:
+    """A storage on a device whose bytes ``fill`` writes into the array it is given: the memory itself where that is host memory.
+
+    It knows its elements' type where that is known. UnsupportedDtypeError where the device can't compute in the type.
+    """
+    dev = resolve(place)
+    if d is not None and dev.type != "cpu":
+        dev.require(d)
+    memory = new_storage(dev, nbytes, d, nbytes // d.itemsize if d else 0)
+    block = memory.value.block
+    if block.host is not None:
+        fill(dev.host_view(block)[:nbytes])
+        return memory
+    raw = np.empty(nbytes, np.uint8)
+    fill(raw)
+    if nbytes:
+        write_bytes(block, dev, raw)
     return memory
+
+
+def filled_storage(raw: np.ndarray, d: dtype | None, place: Any) -> Storage:
+    """A storage on a device with a copy of the bytes."""
+    def fill(target: np.ndarray) -> None:
+        target[:] = raw
+
+    return typed_storage(raw.nbytes, d, place, fill)
 
 
 def _geometry(values: Any, what: str) -> tuple[int, ...]:
@@ -59,7 +79,7 @@ def _resolved(t: Tensor, metadata: dict[str, Any]) -> Tensor:
         bits = bits ^ 0x8000 if t.dtype is bfloat16 else np.negative(bits)
     raw = np.ascontiguousarray(bits).reshape(-1).view(np.uint8)
     strides = tuple(s // t.dtype.itemsize for s in np.ascontiguousarray(bits).strides)
-    return make_alias(typed_storage(raw, t.dtype, t.device), t.dtype, t.shape, strides[:t.ndim], 0)
+    return make_alias(filled_storage(raw, t.dtype, t.device), t.dtype, t.shape, strides[:t.ndim], 0)
 
 
 def rebuild_tensor(storage: Any, offset: int, size: tuple, stride: tuple, requires_grad: bool = False, hooks: Any = None,

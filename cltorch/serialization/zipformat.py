@@ -8,6 +8,7 @@ import os
 import secrets
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ ALIGNMENT = 64
 _LOCAL_HEADER = 30  # bytes before the name in a zip's local file header
 _ZIP64_FIELD = 20  # the extra field that zipfile adds for a record that may pass 4 GiB
 _ZIP64_FROM = 1 << 30
+_CHUNK = 1 << 22  # bytes read and summed while they are in the cache
 _DATE = (1980, 1, 1, 0, 0, 0)  # equal content gives equal files
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how PyTorch's format before 1.6 starts
 
@@ -146,18 +148,44 @@ class Reader:
         return self._records[name].file_size
 
     def read(self, name: str) -> np.ndarray:
-        """A record's bytes as a writable uint8 array."""
+        """A record's bytes."""
         data = np.empty(self.size(name), np.uint8)
-        view, done = memoryview(data), 0
-        try:
-            with self._zip.open(self._records[name]) as record:
-                while done < len(view) and (count := record.readinto(view[done:])):  # type: ignore[attr-defined]
-                    done += count
-        except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
-            raise RuntimeError(f"load: record {name!r} can't be read (truncated or damaged?): {error}") from error
-        if done != len(view):
-            raise RuntimeError(f"load: record {name!r} ends after {done} of {len(view)} bytes")
+        self.read_into(name, data)
         return data
+
+    def read_into(self, name: str, target: np.ndarray) -> None:
+        """Fills an array of the record's size. RuntimeError where the checksum doesn't fit."""
+        view, checksum = memoryview(target), 0  # type: ignore[arg-type]
+        self._seek(name)
+        for start in range(0, len(view), _CHUNK):
+            part = view[start:start + _CHUNK]
+            self._fill(part, name)
+            checksum = zlib.crc32(part, checksum)
+        if checksum != self._records[name].CRC:
+            raise RuntimeError(f"load: record {name!r} is damaged: its checksum is wrong")
+
+    def _seek(self, name: str) -> None:
+        """To the payload, behind the local header, whose length only it knows."""
+        start = self._records[name].header_offset
+        self._stream.seek(max(start, 0))
+        header = self._stream.read(_LOCAL_HEADER) if start >= 0 else b""
+        if len(header) < _LOCAL_HEADER or not header.startswith(b"PK\3\4"):
+            raise RuntimeError(f"load: record {name!r} is not where the archive's directory says; the file is damaged")
+        name_length, extra_length = struct.unpack("<HH", header[26:])
+        self._stream.seek(name_length + extra_length, os.SEEK_CUR)
+
+    def _fill(self, part: memoryview, name: str) -> None:
+        done = 0
+        while done < len(part):
+            if hasattr(self._stream, "readinto"):
+                count = self._stream.readinto(part[done:]) or 0
+            else:
+                chunk = self._stream.read(len(part) - done)
+                count = len(chunk)
+                part[done:done + count] = chunk
+            if count == 0:
+                raise RuntimeError(f"load: the file ends inside record {name!r}; it is truncated")
+            done += count
 
     def text(self, name: str, default: str) -> str:
         if name not in self._records:
