@@ -234,3 +234,20 @@ def test_reshape_copies_only_when_it_must() -> None:
 
 def test_broadcast_tensors() -> None:
     same(lambda t, x, y, z: t.broadcast_tensors(x, y, z), values((3, 1)), values((4,)), values(()))
+
+
+def test_less_common_forms() -> None:
+    def run(t: object, x: object) -> list:
+        grown, shrunk, strided = x.detach().clone(), x.detach().clone(), x.detach().clone()
+        shrunk.resize_(2, 3)
+        grown.resize_((4, 5))
+        strided.as_strided_((2, 2), (1, 2))
+        filled, tall = x * 1, t.cat([x, x, x])
+        filled.fill_diagonal_(5)
+        tall.fill_diagonal_(2, wrap=True)
+        return [shrunk, grown.view(-1)[:12], strided, filled, tall, x.sum_to_size(3, 1), x.sum_to_size((4,)), reversed(x), t.narrow_copy(x, 1, 1, 2)]
+
+    same(run, values((3, 4)))
+    same(lambda t, i: t.unravel_index(i, (3, 4, 5)), np.array([[7, 59], [0, 23]]))
+    raises_alike(RuntimeError, lambda t, x: x.sum_to_size(2), values((3, 4)))
+    raises_alike(RuntimeError, lambda t, x: x.resize_(2), values((3, 4)))

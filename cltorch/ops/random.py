@@ -382,6 +382,15 @@ def feature_alpha_dropout(input, p=0.5, training=False, inplace=False):
     return _finish_dropout(input, _alpha(input, _channel_mask(input, p), p), inplace)
 
 
+@composite("feature_dropout", differentiable=False)
+def feature_dropout(input, p=0.5, train=True):
+    """Zeroes whole channels of (N, C, ...) with probability p and scales the others by 1/(1-p)."""
+    _check_probability(p)
+    if not train or p == 0.0:
+        return input
+    return input * (_channel_mask(input, p) * (1.0 / (1.0 - p))) if p < 1.0 else input * 0.0
+
+
 @composite("gumbel_softmax", namespace="functional", differentiable=False)
 def gumbel_softmax(logits, tau=1, hard=False, eps=1e-10, dim=-1):
     """A sample from the Gumbel-softmax distribution; ``hard`` gives one-hot vectors with the soft gradient."""
