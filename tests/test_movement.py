@@ -230,3 +230,12 @@ def test_large_flip_and_triangle_match_numpy() -> None:
     ours = cltorch.from_numpy(x).to(DEVICE)
     np.testing.assert_array_equal(ours.t().flip(0).numpy(force=True), x.T[::-1])
     np.testing.assert_array_equal(ours.tril(-7).numpy(force=True), np.tril(x, -7))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "uint8", "complex128"])
+def test_contiguous_copies_of_transposed_tensors(dtype: str) -> None:
+    x = Input(values((7, 65, 203), dtype), dtype)
+    same(lambda t, x: [x.transpose(0, 2).contiguous(), x.transpose(1, 2).contiguous(), x.permute(1, 2, 0).contiguous()], x)
+    same(lambda t, x: x[1:, ::2].transpose(1, 2).contiguous(), x)
+    same(lambda t, x: x[:, None].expand(7, 3, 65, 203).transpose(-1, -2).contiguous(), x, gradient=False)
+    same(lambda t, x: x.view(7, 65, 7, 29).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2).contiguous(), x)

@@ -19,6 +19,7 @@ from .modes import modes
 from .pointwise import CONVERT, assign, constant, inplace
 from .printing import tensor_repr
 from .lazy import realize
+from .relayout import tiled_copy
 from .storage import Storage, Value, write_bytes
 from .tensor import Tensor, empty, fresh, make
 from .view import make_alias
@@ -227,7 +228,10 @@ _CLONE = _Clone()
 
 def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
     """This tensor where it is contiguous already, else a contiguous copy."""
-    return self if self.is_contiguous() else CONVERT.convert(self, self.dtype)
+    if self.is_contiguous():
+        return self
+    tiled = tiled_copy(self)
+    return CONVERT.convert(self, self.dtype) if tiled is None else tiled
 
 
 def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
