@@ -92,3 +92,15 @@ def test_errors(call: Any) -> None:
         call(torch.nn.functional.cross_entropy, torch)
     with pytest.raises(theirs.type):
         call(functions("functional")["cross_entropy"], cltorch)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_ctc_loss(reduction: str, device: Any) -> None:
+    x = random((12, 4, 6), "float64").log_softmax(2)
+    labels = torch.tensor([[1, 2, 2, 3], [4, 4, 4, 4], [5, 1, 0, 0], [2, 0, 0, 0]])
+    spans, sizes = torch.tensor([12, 10, 7, 1]), torch.tensor([4, 4, 2, 0])
+    compare(nn("ctc_loss"), x, labels, spans, sizes, reduction=reduction, device=device, grad=True)
+    flat = torch.cat([row[:n] for row, n in zip(labels, sizes, strict=True)])
+    compare(nn("ctc_loss"), x, flat, (12, 10, 7, 1), (4, 4, 2, 0), reduction=reduction, device=device, grad=True)
+    compare(nn("ctc_loss"), x.roll(1, 2), labels, torch.tensor([12, 5, 7, 3]), sizes, blank=0, reduction=reduction, zero_infinity=True, device=device, grad=True)
+    compare(nn("ctc_loss"), x[:, 0], labels[0], torch.tensor(12), torch.tensor(4), blank=5, reduction=reduction, device=device, grad=True)
