@@ -80,19 +80,15 @@ def _picked(g: Tensor, where: Tensor) -> Tensor:
     return g.flatten(-2).gather(-1, where.flatten(-2)).reshape(where.shape)  # type: ignore[attr-defined]
 
 
-_WINDOW = Window((2, 2), (2, 2), (0, 0), (1, 1), (2, 2))
-
 pool_max = kernel_op(
     "pool_max(input, window)", forward=_maximum, dtypes=FLOATING | INTEGRAL, method=False, namespace="core", out=False,
-    grad=dict(input=lambda g0, out1, window, input_shape: pool_max_back(g0, out1, window, tuple(input_shape[-2:]))),
-    samples=lambda make: [((make(2, 4, 5), _WINDOW), {})])
+    grad=dict(input=lambda g0, out1, window, input_shape: pool_max_back(g0, out1, window, tuple(input_shape[-2:]))))
 pool_max_back = kernel_op(
     "pool_max_back(value, where, window, plane)", forward=_maximum_back, dtypes=FLOATING, method=False, namespace="core", out=False,
     grad=dict(value=lambda g, where: _picked(g, where)))
 pool_average = kernel_op(
     "pool_average(input, window)", forward=_average, dtypes=FLOATING, method=False, namespace="core", out=False,
-    grad=dict(input=lambda g, window, input_shape: pool_average_back(g, window, tuple(input_shape[-2:]))),
-    samples=lambda make: [((make(2, 4, 5), _WINDOW), {})])
+    grad=dict(input=lambda g, window, input_shape: pool_average_back(g, window, tuple(input_shape[-2:]))))
 pool_average_back = kernel_op(
     "pool_average_back(value, window, plane)", forward=_average_back, dtypes=FLOATING, method=False, namespace="core", out=False,
     grad=dict(value=lambda g, window: pool_average(g, window)))
