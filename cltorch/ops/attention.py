@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core import dispatch
 from ..core.tensor import Tensor
-from ..dtype import FLOATING, bool_
+from ..dtype import FLOATING, bfloat16, bool_, float16
 from ..shape import broadcast_shapes, broadcast_strides, collapse
 from .linalg import C_NAMES, matmul
 from .registry import composite, find, kernel_op
@@ -126,6 +126,9 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
     Raises RuntimeError for differing dtypes, for fewer than two dims, and for a mask together with ``is_causal``.
     """
     _check(query, key, value, attn_mask, dropout_p, is_causal)
+    if query.dtype in (float16, bfloat16):  # scores and weights in float: rounded once
+        mask = attn_mask if attn_mask is None or attn_mask.dtype is bool_ else attn_mask.float()
+        return scaled_dot_product_attention(query.float(), key.float(), value.float(), mask, dropout_p, is_causal, scale, enable_gqa).to(query.dtype)
     if enable_gqa:
         query, key, value, attn_mask = _grouped(query, key, value, attn_mask)
     scores = matmul(query, key.transpose(-2, -1))
