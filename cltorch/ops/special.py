@@ -51,7 +51,7 @@ _logit_clamped = pointwise(
     grad=dict(input=lambda g, input, eps: _logit_backward(g, input, eps, 1 - eps, 0.0)))
 
 
-@composite("logit", namespace=BOTH, method=True, inplace=True, ref=_logit_reference, domain=(0.15, 0.85),
+@composite("logit", namespace=BOTH, method=True, inplace=True, dtypes=FLOATING, ref=_logit_reference, domain=(0.15, 0.85),
            samples=lambda make: [((make(3, 4, low=0.15, high=0.85),), {}), ((make(5, low=0.15, high=0.85), 0.1), {})])
 def logit(input, eps=None, *, out=None):
     """log(input / (1 - input)); with ``eps`` the input is clamped to [eps, 1 - eps] first, without it values outside [0, 1] give NaN."""

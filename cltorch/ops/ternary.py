@@ -81,7 +81,8 @@ clamp_max = pointwise(
 
 def _clamp_samples(make):
     x = make(3, 4)
-    return [((x, -1, 1), {}), ((x, 0), {}), ((x,), dict(max=1)), ((x, make(4, low=-1, high=0), make(3, 1, low=0, high=1)), {})]
+    low = -1 if x.dtype.is_signed else 0
+    return [((x, low, 1), {}), ((x, 0), {}), ((x,), dict(max=1)), ((x, make(4, low=-1, high=0), make(3, 1, low=0, high=1)), {})]
 
 
 @composite("clamp", method=True, inplace=True, aliases=("clip",), dtypes=REALS, samples=_clamp_samples,
