@@ -1,11 +1,14 @@
 <%doc>
-out[n, g, m, y, x] = bias[g, m] + sum over c, ky, kx of w[g, m, c, ky, kx] * src[n, g, c, y * strideh + dy0 + ky * dyh, x * stridew + dx0 + kx * dxw], zero outside
-the image (strategy wide). A convolution's forward pass is this with dy0 = -padding, dyh = dilation; its gradient to the input is this, once for each
-remainder of the input's rows and columns by the stride, with the taps that reach them (ops/convolution.py).
+out[n, g, m, y, x] = bias[g, m] + sum over c, ky, kx of w[g, m, c, ky, kx] * src[n, g, c, y * strideh + dy0 + ky * dyh,
+x * stridew + dx0 + kx * dxw], zero outside the image (strategy wide). A convolution's forward pass is this with dy0 =
+-padding, dyh = dilation; its gradient to the input is this, once for each remainder of the input's rows and columns by
+the stride, with the taps that reach them (ops/convolution.py).
 
-pack writes the weights as panels [g][tile of MR rows][c, ky, kx][MR], zeros below the last row. correlate: a work-item owns a tile of tileh by tilew outputs of one
-image and up to ``tiles`` row tiles; it stages a window of up to ``block`` channels (stage.mako) and keeps MR by NR sums in registers over its taps.
-Bounds: STAGE and SUMS elements of private memory, TAPS offsets at a time and taps a side. TUNABLES as in matmul/panel.mako.
+pack writes the weights as panels [g][tile of MR rows][c, ky, kx][MR], zeros below the last row. correlate: a work-item
+owns a tile of tileh by tilew outputs of one image and up to ``tiles`` row tiles; it stages a window of up to ``block``
+channels (stage.mako) and keeps MR by NR sums in registers over its taps.
+Bounds: STAGE and SUMS elements of private memory, TAPS offsets at a time and taps a side. TUNABLES as in
+matmul/panel.mako.
 </%doc>
 <%namespace name="tile" file="/matmul/tile.mako"/>
 <%namespace name="stage" file="stage.mako"/>

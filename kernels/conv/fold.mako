@@ -1,5 +1,6 @@
 <%doc>
-dw[i] = partial[0, i] + partial[1, i] + ... for the split sums of weights.mako and grid.mako, rounded once to dw's type. One order on every device.
+dw[i] = partial[0, i] + partial[1, i] + ... for the split sums of weights.mako and grid.mako, rounded once to dw's type.
+One order on every device.
 </%doc>
 <%namespace name="tile" file="/matmul/tile.mako"/>
 <% E = tile.module.lane(dtype) %>

@@ -1,8 +1,10 @@
 <%doc>
-The convolutions' products for strategy grid, as implicit matrix products (matmul/block.mako): patches are read element by element into local memory, none is built.
+The convolutions' products for strategy grid, as implicit matrix products (matmul/block.mako): patches are read element
+by element into local memory, none is built.
 
-grid_correlate computes what correlate.mako does: rows m by columns (n, y, x), summed over (c, ky, kx); one group a batch. grid_weights computes what weights.mako
-does: rows m by columns (c, ky, kx), summed over a run of (n, y, x); get_group_id(2) counts split * groups + group; fold.mako adds the splits.
+grid_correlate computes what correlate.mako does: rows m by columns (n, y, x), summed over (c, ky, kx); one group a
+batch. grid_weights computes what weights.mako does: rows m by columns (c, ky, kx), summed over a run of (n, y, x);
+get_group_id(2) counts split * groups + group; fold.mako adds the splits.
 TUNABLES as in matmul/grid.mako.
 </%doc>
 <%namespace name="stage" file="stage.mako"/>
@@ -15,7 +17,14 @@ TUNABLES = dict(
     RM=(2, 2, (1, 2, 4, 6, 8)),
     RN=(2, 2, (1, 2, 4, 6, 8)),
 )
-IMAGE = ("sn, sc, sh, sw, height, width, channels, gh, gw, strideh, stridew, taph, tapw, dy0, dyh, dx0, dxw")
+
+
+def place(row, output):
+    """The index of a gradient's element: a row, and a flat (image, row, column) number."""
+    return f"{output} / gw / gh * gn + {row} * gm + {output} / gw % gh * gy + {output} % gw * gx"
+
+
+IMAGE = "sn, sc, sh, sw, height, width, channels, gh, gw, strideh, stridew, taph, tapw, dy0, dyh, dx0, dxw"
 %>
 <%
 group = f"__kernel __attribute__((reqd_work_group_size({TN // RN}, {TM // RM}, 1)))"
@@ -61,8 +70,7 @@ void grid_weights(${stage.parameters(dtype)},
   __global const ${dtype.storage} *const image = src + so + g * sg;
   __global const ${dtype.storage} *const gradient = grad + go + g * gg;
   ${block.sums(dtype, TM, TN, TK, RM, RN, "count",
-               lambda i, h: f"{i} < rows && {h} < count ? "
-                            f"{dtype.load('gradient', f'(from + {h}) / gw / gh * gn + {i} * gm + (from + {h}) / gw % gh * gy + (from + {h}) % gw * gx')} : {dtype.zero}",
+               lambda i, h: f"{i} < rows && {h} < count ? {dtype.load('gradient', place(i, f'(from + {h})'))} : {dtype.zero}",
                lambda j, h: f"{j} < depth && {h} < count ? pixel(image, from + {h}, {j}, {IMAGE}) : {dtype.zero}", "1", "1")}
   <%block:each t="${dtype}" TM="${TM}" TN="${TN}" RM="${RM}" RN="${RN}" m="rows" n="depth">
       partial[(((long)split * groups + g) * rows + row) * depth + column] = v;

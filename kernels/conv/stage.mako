@@ -1,10 +1,13 @@
 <%doc>
-Staging of image tiles for the convolutions of strategy wide, shared by correlate.mako and weights.mako: only defs, no kernel.
+Staging of image tiles for the convolutions of strategy wide, shared by correlate.mako and weights.mako: only defs, no
+kernel.
 
-A tile of th by tw outputs reads, for each channel, a window of the source image. It is copied into a private array with zeros outside the image, so laid out that
-moving from one output to the next, also to the next row, moves every tap by one element: outputs are numbered flat with the window's width ``pitch``, and the
-few numbers between tw and pitch are computed and dropped. With a stride the window is kept as ``py`` by ``px`` planes, one for each remainder of its rows and
-columns. A tap is then one offset, and neighbouring outputs are neighbouring elements: vectors are read from the window itself, no patch is ever built.
+A tile of th by tw outputs reads, for each channel, a window of the source image. It is copied into a private array with
+zeros outside the image, so laid out that moving from one output to the next, also to the next row, moves every tap by
+one element: outputs are numbered flat with the window's width ``pitch``, and the few numbers between tw and pitch are
+computed and dropped. With a stride the window is kept as ``py`` by ``px`` planes, one for each remainder of its rows
+and columns. A tap is then one offset, and neighbouring outputs are neighbouring elements: vectors are read from the
+window itself, no patch is ever built.
 
 The window's parts: plane = rows * pitch elements, channel = py * px * plane. Bound: STAGE elements a work-item.
 </%doc>
@@ -50,7 +53,8 @@ The window's parts: plane = rows * pitch elements, channel = py * px * plane. Bo
   }
 </%def>
 
-## row[x] = value for x from ``first`` to ``last``: in vectors where memory holds what is summed, the last one overlapping.
+## row[x] = value for x from ``first`` to ``last``: in vectors where memory holds what is summed, the last one
+## overlapping.
 <%def name="copy(t, row, p, first, last, VW)">
 % if t.name in ("float32", "float64"):
   if (${last} - ${first} >= ${VW}) {
@@ -69,7 +73,8 @@ The window's parts: plane = rows * pitch elements, channel = py * px * plane. Bo
       for (int b = 0; b < px; b++) {
         E *row = stage + c * channel + (a * px + b) * plane;
         const int x0 = tx * stridew + lowx + b;
-        const int first = x0 >= 0 ? 0 : min((-x0 + stridew - 1) / stridew, pitch), reach = x0 >= width ? 0 : min((width - x0 + stridew - 1) / stridew, pitch);
+        const int first = x0 >= 0 ? 0 : min((-x0 + stridew - 1) / stridew, pitch);
+        const int reach = x0 >= width ? 0 : min((width - x0 + stridew - 1) / stridew, pitch);
         for (int r = 0; r < th + spany / strideh; r++, row += pitch) {
           const int y = (ty + r) * strideh + lowy + a, last = y < 0 || y >= height ? first : max(first, reach);
           __global const ${t.storage} *const p = ${image} + c * sc + y * sh + x0 * sw;

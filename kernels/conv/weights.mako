@@ -1,10 +1,11 @@
 <%doc>
-dw[g, m, c, ky, kx] = sum over n, y, x of grad[n, g, m, y, x] * src[n, g, c, y * strideh + dy0 + ky * dyh, x * stridew + dx0 + kx * dxw] (strategy wide): the
-gradient of a convolution to its weights.
+dw[g, m, c, ky, kx] = sum over n, y, x of grad[n, g, m, y, x] * src[n, g, c, y * strideh + dy0 + ky * dyh, x * stridew +
+dx0 + kx * dxw] (strategy wide): the gradient of a convolution to its weights.
 
-weights: a work-item owns ``high`` rows of m by ``deep`` of the flat (c, ky, kx), and every ``splits``-th run of (image, tile of outputs) jobs. It stages the gradient's rows
-and the image's window (stage.mako), so that a sum over outputs is a product of two contiguous runs; lanes stay apart until the end. It writes
-partial[split, g, m, k]; fold.mako adds the splits in order. Bounds: STAGE elements of window, GRAD of gradient, PAIRS vectors of sums, TAPS offsets.
+weights: a work-item owns ``high`` rows of m by ``deep`` of the flat (c, ky, kx), and every ``splits``-th run of (image,
+tile of outputs) jobs. It stages the gradient's rows and the image's window (stage.mako), so that a sum over outputs is
+a product of two contiguous runs; lanes stay apart until the end. It writes partial[split, g, m, k]; fold.mako adds the
+splits in order. Bounds: STAGE elements of window, GRAD of gradient, PAIRS vectors of sums, TAPS offsets.
 TUNABLES: R by C sums in registers at a time, VW lanes.
 </%doc>
 <%namespace name="tile" file="/matmul/tile.mako"/>
@@ -19,14 +20,6 @@ TUNABLES = dict(
     PAIRS=(768, 768, (384, 768)),
     TAPS=(256, 256, (128, 256)),
 )
-
-
-def total(name, VW):
-    """The lanes of a vector added up as a tree."""
-    parts = [f"{name}.s{n:x}" for n in range(VW)]
-    while len(parts) > 1:
-        parts = [f"({a} + {b})" for a, b in zip(parts[::2], parts[1::2])]
-    return parts[0]
 %>
 ${tile.types(dtype, VW)}
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
@@ -101,6 +94,6 @@ void weights(${stage.parameters(dtype)},
   for (int m = 0; m < mc; m++)
     for (int k = 0; k < kc; k++) {
       const V s = sums[m * deep + k];
-      out[(long)m * depth + k] = ${total("s", VW)};
+      out[(long)m * depth + k] = ${tile.module.total("s", VW)};
     }
 }

@@ -1,8 +1,8 @@
 <%doc>
 Blocks of a matrix product for strategy grid, shared by the templates of matmul/ and conv/: only defs, no kernel.
 
-A work-group of (TN / RN, TM / RM) items owns TM rows by TN columns of sums, RM by RN in each item, TM / RM rows and TN / RN columns apart. Slices of TK along k
-pass through local memory in arithmetic form: (TM + TN + 2) * TK elements.
+A work-group of (TN / RN, TM / RM) items owns TM rows by TN columns of sums, RM by RN in each item, TM / RM rows and TN
+/ RN columns apart. Slices of TK along k pass through local memory in arithmetic form: (TM + TN + 2) * TK elements.
 </%doc>
 <%def name="locals(t, TM, TN, TK, RM, RN)">
   __local ${t.c} la[${TK * (TM + 1)}], lb[${TK * (TN + 1)}];
@@ -13,7 +13,8 @@ pass through local memory in arithmetic form: (TM + TN + 2) * TK elements.
 % endfor
 </%def>
 
-## Copies a slice into local memory. value(i, k): the text that reads element (i, k), with its own bounds; along_k: the C condition that neighbours
+## Copies a slice into local memory. value(i, k): the text that reads element (i, k), with its own bounds; along_k: the
+## C condition that neighbours
 ## in memory are neighbours along k (it decides which items read which elements, nothing else).
 <%def name="slice(target, T, TK, items, first, k0, along_k, value)">
     for (int e = item; e < ${T * TK}; e += ${items}) {

@@ -1,10 +1,11 @@
 <%doc>
-c[z] = alpha * a[z] @ b[z] + beta * d[z] where rows of a and columns of b are contiguous (strategy wide): matrix-vector products, a linear layer's
-forward pass of a few rows.
+c[z] = alpha * a[z] @ b[z] + beta * d[z] where rows of a and columns of b are contiguous (strategy wide): matrix-vector
+products, a linear layer's forward pass of a few rows.
 
-Arguments as in panel.mako; a has k stride 1, and so has b, whose columns are bc apart. A work-item owns ``rows`` rows by ``columns`` columns. Lanes run along k
-and are added up at the end, in a fixed order. dot_tile takes tiles of R by C, dot_vector of 8 by 1.
-Called by ops/linalg.py. TUNABLES: VW lanes of a sum; R * C + R + C vector registers.
+Arguments as in panel.mako; a has k stride 1, and so has b, whose columns are bc apart. A work-item owns ``rows`` rows
+by ``columns`` columns. Lanes run along k and are added up at the end, in a fixed order. dot_tile takes tiles of R by C,
+dot_vector of 8 by 1.
+Called by ops/gemm.py. TUNABLES: VW lanes of a sum; R * C + R + C vector registers.
 </%doc>
 <%namespace name="tile" file="tile.mako"/>
 <%!
@@ -25,14 +26,6 @@ def multiply(t, s, u, v):
     if t.is_complex:
         return f"{s}x += {u}x * {v}x; {s}x -= {u}y * {v}y; {s}y += {u}x * {v}y; {s}y += {u}y * {v}x;"
     return f"{s} += {u} * {v};"
-
-
-def total(name, VW):
-    """The lanes of a vector added up as a tree."""
-    parts = [f"{name}.s{n:x}" for n in range(VW)]
-    while len(parts) > 1:
-        parts = [f"({a} + {b})" for a, b in zip(parts[::2], parts[1::2])]
-    return parts[0]
 %>
 <%
 lane = tile.module.lane(dtype)
@@ -75,7 +68,7 @@ void ${kname}(
 % for p in range(R):
 % for q in range(C):
       if (r0 + ${p} < r1 && j0 + ${q} < j1) {
-        E ${", ".join(f"s{part} = {total(f's{p}_{q}{part}', VW)}" for part in parts)};
+        E ${", ".join(f"s{part} = {tile.module.total(f's{p}_{q}{part}', VW)}" for part in parts)};
         for (long h = i; h < k; h++) {
 % if dtype.is_complex:
           const ${dtype.c} u = x${p}[h], v = y${q}[h];

@@ -1,8 +1,10 @@
 <%doc>
-c[z] = alpha * a[z] @ b[z] + beta * d[z] on devices with many small work-items and local memory (strategy grid); see block.mako.
+c[z] = alpha * a[z] @ b[z] + beta * d[z] on devices with many small work-items and local memory (strategy grid); see
+block.mako.
 
 Arguments as in panel.mako, with both strides of a and b: any layout, every type. Edges are zeros in local memory.
-Called by ops/linalg.py. TUNABLES: TM by TN sums a work-group, RM by RN an item (TM / RM * TN / RN items), TK deep slices.
+Called by ops/gemm.py. TUNABLES: TM by TN sums a work-group, RM by RN an item (TM / RM * TN / RN items), TK deep
+slices.
 </%doc>
 <%namespace name="tile" file="tile.mako"/>
 <%namespace name="block" file="block.mako"/>

@@ -1,17 +1,22 @@
 <%doc>
 c[z] = alpha * a[z] @ b[z] + beta * d[z] on devices with vector units and few, fat work-items (strategy wide).
 
-a (m, k), b (k, n), d and c (m, n) are read and written through strides; z counts batches: z = z0 * inner + z1, each with its own strides.
-scaled: bit 0 says that alpha is not 1, bit 1 that d is to be read; strides of 0 broadcast it (a bias is d with row stride 0).
+a (m, k), b (k, n), d and c (m, n) are read and written through strides; z counts batches: z = z0 * inner + z1, each
+with its own strides. scaled: bit 0 says that alpha is not 1, bit 1 that d is to be read; strides of 0 broadcast it (a
+bias is d with row stride 0).
 
-A work-item owns up to TILES tiles of MR rows by NR = NV * VW columns (``tiles`` rows of them, ``panels`` columns) and keeps one at a time in registers. k is
-summed in blocks of KC, so the order of additions depends on the shape alone. Three ways to read:
+A work-item owns up to TILES tiles of MR rows by NR = NV * VW columns (``tiles`` rows of them, ``panels`` columns) and
+keeps one at a time in registers. k is summed in blocks of KC, so the order of additions depends on the shape alone.
+Three ways to read:
   panel_direct  a through its strides, b where its rows are contiguous (column stride 1, n >= NR: the last panel overlaps its neighbour)
   panel_half    a through its strides, b packed
   panel_packed  both packed
-pack_a and pack_b write panels [batch][panel][k][MR or NR], as sums' type and padded with zeros; complex b in two planes per k.
-Called by ops/linalg.py; the direct ways need elements that lie in memory as they are summed (not halves, complex, small integers).
-TUNABLES: MR, NV by the number of vector registers (MR * NV + NV + 1 of them); VW lanes in a vector; KC * NR elements of b should stay in the first-level cache.
+pack_a and pack_b write panels [batch][panel][k][MR or NR], as sums' type and padded with zeros; complex b in two planes
+per k.
+Called by ops/gemm.py; the direct ways need elements that lie in memory as they are summed (not halves, complex, small
+integers).
+TUNABLES: MR, NV by the number of vector registers (MR * NV + NV + 1 of them); VW lanes in a vector; KC * NR elements of
+b should stay in the first-level cache.
 </%doc>
 <%namespace name="tile" file="tile.mako"/>
 <%!
@@ -111,7 +116,8 @@ void ${kname}(
         ${tile.declare(dtype, MR, NV)}
         for (long i = 0; i < kc; i++) {
 % if packed_a:
-          ${tile.step(dtype, MR, NV, lambda i, p: f"x[{planes * i + (p == '_im')}]", lambda j, p: f"*(__global const VU *)(y + {j * VW + (NR if p == '_im' else 0)})")}
+          ${tile.step(dtype, MR, NV, lambda i, p: f"x[{planes * i + (p == '_im')}]",
+                      lambda j, p: f"*(__global const VU *)(y + {j * VW + (NR if p == '_im' else 0)})")}
           x += ${MR * planes};
 % else:
           ${tile.step(dtype, MR, NV, lambda i, p: f"x{i}[i * ak]", lambda j, p: f"*(__global const VU *)(y + {j * VW})")}

@@ -1,8 +1,10 @@
 <%doc>
-c[z] = alpha * a[z] @ b[z] + beta * d[z] for products too small to be worth packing (strategy wide): any strides, every type, one launch.
+c[z] = alpha * a[z] @ b[z] + beta * d[z] for products too small to be worth packing (strategy wide): any strides, every
+type, one launch.
 
-Arguments as in panel.mako; ak, bk: strides along k. A work-item owns ``rows`` of the batch * m rows of c and sums VW columns at a time.
-Called by ops/linalg.py. TUNABLES: VW columns summed together.
+Arguments as in panel.mako; ak, bk: strides along k. A work-item owns ``rows`` of the batch * m rows of c and sums VW
+columns at a time.
+Called by ops/gemm.py. TUNABLES: VW columns summed together.
 </%doc>
 <%namespace name="tile" file="tile.mako"/>
 <%!

@@ -1,8 +1,9 @@
 <%doc>
 Register tiles of a matrix product, shared by the templates of matmul/ and conv/: only defs, no kernel.
 
-A tile is MR rows by NR = NV * VW columns of sums in explicit vectors of VW lanes: real types in c<row>_<vector>, complex types in two planes,
-c<row>_<vector>_re and _im. Integers are summed as unsigned (they wrap as their own type does), halves as floats.
+A tile is MR rows by NR = NV * VW columns of sums in explicit vectors of VW lanes: real types in c<row>_<vector>,
+complex types in two planes, c<row>_<vector>_re and _im. Integers are summed as unsigned (they wrap as their own type
+does), halves as floats.
 </%doc>
 <%!
 def lane(t):
@@ -28,6 +29,14 @@ def zero(t):
 def finished(t, value):
     """A sum in the arithmetic form of ``t``."""
     return value if t.is_float or t.is_complex else f"({t.c})({value})"
+
+
+def total(name, VW):
+    """The lanes of a vector added up as a tree."""
+    parts = [f"{name}.s{n:x}" for n in range(VW)]
+    while len(parts) > 1:
+        parts = [f"({a} + {b})" for a, b in zip(parts[::2], parts[1::2])]
+    return parts[0]
 %>
 ## V: a vector as it lies aligned; VU: the same read from or written to any element's address.
 <%def name="types(t, VW)">
@@ -66,7 +75,8 @@ const V b${j}${p} = ${b(j, p)};
 % endfor
 </%def>
 
-## Sums go to a private array of V, added to what it holds unless this is the first block. at(row, vector): the index; without it row i, plane p, vector j lie at
+## Sums go to a private array of V, added to what it holds unless this is the first block. at(row, vector): the index;
+## without it row i, plane p, vector j lie at
 ## ((i * planes) + p) * NV + j.
 <%def name="keep(t, MR, NV, array, fresh, at=None)">
 <%
@@ -83,7 +93,8 @@ if (${fresh}) {
 }
 </%def>
 
-## Row i of a finished tile goes out through its strides: scaled & 1: times alpha; scaled & 2: plus beta times the element of d.
+## Row i of a finished tile goes out through its strides: scaled & 1: times alpha; scaled & 2: plus beta times the
+## element of d.
 <%def name="finish(t, NR)">
 for (int j = 0; j < columns; j++) {
   ${t.c} v = ${finished(t, "s[j]") if not t.is_complex else f"({t.c})(s[j], s[j + {NR}])"};
