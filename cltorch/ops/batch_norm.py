@@ -9,15 +9,33 @@ import numpy as np
 
 from ..core import dispatch
 from ..core.modes import modes, no_grad
-from ..core.tensor import TYPE_NAMES, Tensor
+from ..core.pointwise import PROMOTE
+from ..core.tensor import TYPE_NAMES, Tensor, alias
 from ..dtype import FLOATING, dtype
 from .complexes import CORE
 from .layer_norm import instance_rows, per_channel
 from .reduce_plan import Spec, run
 from .reduction_form import summing
-from .registry import composite, kernel_op
+from .registry import composite, kernel_op, pointwise
 
 _specs: dict[dtype, Spec] = {}
+
+
+_apply = pointwise(
+    "batch_apply(input, mean, rstd, weight, bias)", dtypes=FLOATING, out=PROMOTE, cl="(input - mean) * rstd * weight + bias", inplace=False,
+    ref=lambda x, mean, rstd, w, b: (x - mean) * rstd * w + b, **CORE)
+
+_slope = pointwise(
+    "batch_slope(g, input, mean, rstd, weight, direct, along, share)", dtypes=FLOATING, out=PROMOTE, inplace=False,
+    cl="rstd * weight * (g - (direct + (input - mean) * rstd * along) * share)",
+    ref=lambda g, x, mean, rstd, w, direct, along, share: rstd * w * (g - (direct + (x - mean) * rstd * along) * share), **CORE)
+
+
+def along_channels(t: Tensor | float, rank: int) -> Tensor | float:
+    """A (C) tensor as one that broadcasts over (N, C, ...) of ``rank`` dims, out of the graph. Numbers stay."""
+    if not isinstance(t, Tensor):
+        return t
+    return alias(t, (*t.shape, *[1] * (rank - 2)), (*t._strides, *[0] * (rank - 2)), t.offset)
 
 
 def _statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,11 +53,7 @@ def _forward(parts: Sequence[Tensor | None], eps: float) -> tuple[Tensor, Tensor
     assert x is not None
     dispatch.numel_32("batch_norm", x)
     mean, rstd, variance = _statistics(x, eps)
-    y = (x - per_channel(mean, x.ndim)) * per_channel(rstd, x.ndim)
-    if weight is not None:
-        y = y * per_channel(weight, x.ndim)
-    if bias is not None:
-        y = y + per_channel(bias, x.ndim)
+    y = _apply(x, *[along_channels(t, x.ndim) for t in (mean, rstd, 1.0 if weight is None else weight, 0.0 if bias is None else bias)])
     return y if y.dtype is x.dtype else y.to(x.dtype), mean, rstd, variance
 
 
@@ -75,19 +89,23 @@ def _plan(dev: Any, outer: int, channels: int, inner: int) -> tuple[tuple[int], 
 def _gradients(g0: Tensor, parts: list[Tensor | None], out1: Tensor, out2: Tensor, eps: float) -> list[Tensor | None]:
     x, weight, bias = parts
     assert x is not None
-    g, rank, n = g0.to(x.dtype), x.ndim, x.numel() // x.shape[1]
     if modes.grad:
-        dims = tuple(i for i in range(rank) if i != 1)
-        mean = x.mean(dims)
-        centred = x - per_channel(mean, rank)
-        rstd = ((centred * centred).mean(dims) + eps).rsqrt()
-        direct, along = g.sum(dims), (g * centred * per_channel(rstd, rank)).sum(dims)
-    else:
-        g, x, mean, rstd = g.contiguous(), x.contiguous(), out1, out2
-        direct, along = _sums(g, x, mean, rstd)
-    scale = per_channel(rstd, rank)
+        return _gradients_as_tensors(g0, x, weight, bias, eps)
+    g, rank, n = g0.to(x.dtype).contiguous(), x.ndim, x.numel() // x.shape[1]
+    direct, along = _sums(g, x.contiguous(), out1, out2)
+    dx = _slope(g, x, *[along_channels(t, rank) for t in (out1, out2, 1.0 if weight is None else weight, direct, along)], 1 / n)
+    return [dx, None if weight is None else along, None if bias is None else direct]
+
+
+def _gradients_as_tensors(g: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> list[Tensor | None]:
+    """The same in differentiable operators, for gradients of gradients."""
+    rank, n = x.ndim, x.numel() // x.shape[1]
+    dims = tuple(i for i in range(rank) if i != 1)
+    centred = x - x.mean(dims, True)
+    scale = ((centred * centred).mean(dims, True) + eps).rsqrt()
+    normal = centred * scale
+    direct, along = g.sum(dims), (g * normal).sum(dims)
     factor = scale if weight is None else scale * per_channel(weight, rank)
-    normal = (x - per_channel(mean, rank)) * scale
     dx = factor * (g - (per_channel(direct, rank) + normal * per_channel(along, rank)) * (1 / n))
     return [dx, None if weight is None else along, None if bias is None else direct]
 

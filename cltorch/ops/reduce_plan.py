@@ -172,44 +172,71 @@ def geometry(shape: tuple[int, ...], strides: tuple[int, ...], dims: tuple[int, 
 
 
 def _traits(dev: Any) -> _Device:
-    wide = dev.strategy == "wide"
     width = 256
     while width > dev.max_work_group_size:
         width //= 2
-    return _Device(wide, dev.wide_groups, dev.compute_units, width)
+    return _Device(dev.strategy == "wide", dev.wide_groups, dev.compute_units, width)
 
 
-def _copied(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
-    """x in row-major order with the reduced dims last."""
-    kept = [d for d in range(x.ndim) if d not in dims]
-    return x.permute(*kept, *dims).contiguous(), tuple(range(len(kept), x.ndim))  # type: ignore[attr-defined]
+class Launcher:
+    """Everything about one reduction of one geometry that can be known before its memory is: a call only allocates and launches."""
+
+    __slots__ = ("dtypes", "first", "groups", "local", "merge", "numbers", "order", "partial", "second", "shape", "slots")
+
+    def __init__(self, x: Tensor, spec: Spec, dims: tuple[int, ...], keepdim: bool) -> None:
+        dispatch.numel_32("reduction", x)
+        dev, shape, strides = x._dev, tuple(x.shape), x._strides
+        self.shape = Size(1 if d in dims else n for d, n in enumerate(shape) if keepdim or d not in dims)
+        self.order: tuple[int, ...] | None = None
+        plan = geometry(shape, strides, dims, spec.kind == "pair", _traits(dev))
+        if plan is None:  # too many dims to address: copied to row-major order with the reduced dims last
+            kept = [d for d in range(len(shape)) if d not in dims]
+            self.order = (*kept, *dims)
+            shape = tuple(shape[d] for d in self.order)
+            plan = geometry(shape, contiguous_strides(shape), tuple(range(len(kept), len(shape))), spec.kind == "pair", _traits(dev))
+            assert plan is not None
+        self.merge, self.numbers, self.groups, self.local, self.slots = plan.merge, plan.numbers, plan.groups, plan.local, plan.slots
+        self.dtypes = spec.outputs
+        self.partial = () if plan.merge is None else (spec.acc,) if spec.kind == "value" else (spec.acc, int32 if spec.kind == "pair" else spec.acc)
+        self.first = spec.kernel(dev, plan.template, partial=plan.merge is not None, **dict(plan.variant))
+        self.second = None if plan.merge is None else spec.kernel(dev, "merge", partial=False, **dict(plan.merge[0]))
+
+    def __call__(self, x: Tensor, scalars: tuple[float, ...] = ()) -> tuple[Tensor, ...]:
+        if self.order is not None:
+            x = x.permute(*self.order).contiguous()  # type: ignore[attr-defined]
+        dev = x._dev
+        outputs = tuple([dispatch.empty(self.shape, d, dev) for d in self.dtypes])
+        results = [o.storage.value.block.mem for o in outputs]
+        source = dispatch.buffer(x)
+        if self.second is None:
+            self.first(self.groups, self.local, source, *results, x.offset, *self.numbers, *scalars)
+            return outputs
+        held = [dispatch.empty((self.slots,), d, dev) for d in self.partial]
+        partial = [dispatch.buffer(t) for t in (held[0], held[-1])]
+        self.first(self.groups, self.local, source, *partial, x.offset, *self.numbers, *scalars)
+        _, groups, local, numbers = self.merge
+        self.second(groups, local, source, x.offset, *partial, *results, *numbers, *scalars)
+        return outputs
+
+
+MOST_LAUNCHERS = 8192
+_launchers: dict[tuple, Launcher] = {}
+
+
+def launcher(x: Tensor, spec: Spec, dims: tuple[int, ...], keepdim: bool) -> Launcher:
+    """The launcher for x's geometry, made once."""
+    key = (spec, x._dev, x.shape, x._strides, dims, keepdim)
+    found = _launchers.get(key)
+    if found is None:
+        if len(_launchers) >= MOST_LAUNCHERS:
+            _launchers.clear()
+        found = _launchers[key] = Launcher(x, spec, dims, keepdim)
+    return found
 
 
 def run(x: Tensor, spec: Spec, dims: tuple[int, ...], keepdim: bool = False, scalars: tuple[float, ...] = ()) -> tuple[Tensor, ...]:
     """The outputs of ``spec`` over the (sorted, non-negative) ``dims`` of x, which must not be empty there: fresh tensors."""
-    dispatch.numel_32("reduction", x)
-    dev, ordered = x._dev, spec.kind == "pair"
-    shape = [1 if d in dims else n for d, n in enumerate(x.shape) if keepdim or d not in dims]
-    plan = geometry(x.shape, x._strides, dims, ordered, _traits(dev))
-    if plan is None:
-        x, dims = _copied(x, dims)
-        plan = geometry(x.shape, x._strides, dims, ordered, _traits(dev))
-        assert plan is not None
-    outputs = [dispatch.empty(shape, d, dev) for d in spec.outputs]
-    results = [dispatch.buffer(o) for o in outputs]
-    partial = plan.merge is not None
-    targets = results
-    if partial:
-        values = dispatch.empty((plan.slots,), spec.acc, dev)
-        others = values if spec.kind == "value" else dispatch.empty((plan.slots,), int32 if ordered else spec.acc, dev)
-        targets = [dispatch.buffer(values), dispatch.buffer(others)]
-    first = spec.kernel(dev, plan.template, partial=partial, **dict(plan.variant))
-    first(plan.groups, plan.local, dispatch.buffer(x), *targets, x.offset, *plan.numbers, *scalars)
-    if partial:
-        variant, groups, local, numbers = plan.merge
-        second = spec.kernel(dev, "merge", partial=False, **dict(variant))
-        second(groups, local, dispatch.buffer(x), x.offset, *targets, *results, *numbers, *scalars)
-    return tuple(outputs)
+    return launcher(x, spec, dims, keepdim)(x, scalars)
 
 
-__all__ = ["Spec", "geometry", "run"]
+__all__ = ["Launcher", "Spec", "geometry", "launcher", "run"]

@@ -1,7 +1,6 @@
 """The ``reduction`` form: a declaration of map, combine, identity and finish becomes an operator over any dims of any strided tensor."""
 from __future__ import annotations
 
-import inspect
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from ..core.pointwise import BOOLEAN, FLOAT, REAL, SAME, constant
 from ..core.tensor import TYPE_NAMES, Tensor
 from ..dtype import CATEGORY_BOOL, CATEGORY_COMPLEX, CATEGORY_FLOAT, CATEGORY_INT, bfloat16, bool_, dtype, float16, float32, int64, uint8
 from ..shape import Size, normalize_dim, normalize_dims
-from .reduce_plan import Spec, run
+from .reduce_plan import MOST_LAUNCHERS, Launcher, Spec, launcher, run
 from .registry import ACCUMULATE, INDEX, kernel_op
 
 KINDS = {CATEGORY_BOOL: "bool", CATEGORY_INT: "int", CATEGORY_FLOAT: "float", CATEGORY_COMPLEX: "complex"}
@@ -75,6 +74,7 @@ class Reduction:
         self.name, self.out, self.map, self.combine, self.identity = name, out, map, combine, identity
         self.finish, self.mapped, self.empty, self.scalars, self.accumulator = finish, mapped, empty, scalars, accumulator
         self.specs: dict[tuple[dtype, dtype], Spec] = {}
+        self.launchers: dict[tuple, Launcher] = {}
 
     def result(self, source: dtype, wanted: dtype | None) -> dtype:
         """The type of the result."""
@@ -101,11 +101,20 @@ class Reduction:
     def reduce(self, x: Tensor, dim: Any = None, keepdim: bool = False, wanted: dtype | None = None, scalars: tuple = ()) -> Tensor:
         if not isinstance(x, Tensor):
             raise TypeError(f"{self.name}(): argument 'input' must be Tensor, not {type(x).__name__}")
+        if type(dim) is list:
+            dim = tuple(dim)
+        key = (x.dtype, x._dev, x.shape, x._strides, dim, keepdim, wanted)
+        found = self.launchers.get(key)
+        if found is not None:
+            return found(x, scalars)[0]
         dims = normalize_dims(dim, len(x.shape))
         target = self.result(x.dtype, wanted)
         if x.numel() == 0:
             return self._of_nothing(x, dim, dims, keepdim, target)
-        return run(x, self.spec(x.dtype, target), dims, keepdim, scalars)[0]
+        if len(self.launchers) >= MOST_LAUNCHERS:
+            self.launchers.clear()
+        found = self.launchers[key] = launcher(x, self.spec(x.dtype, target), dims, bool(keepdim))
+        return found(x, scalars)[0]
 
     def _of_nothing(self, x: Tensor, dim: Any, dims: tuple[int, ...], keepdim: bool, target: dtype) -> Tensor:
         if self.empty is None:
@@ -133,24 +142,21 @@ def one_dim_samples(make: Callable) -> list[tuple[tuple, dict]]:
 
 def reduction(signature: str, *, dtypes: Iterable[dtype], out: str = SAME, map: Expression = "x", combine: Expression, identity: Any = 0,
               finish: str = "a", mapped: str = "", empty: Any = None, scalars: Sequence[str] = (), accumulator: Callable[[dtype], dtype] = summing,
-              check: Callable[..., None] | None = None, grad: dict[str, Callable] | None = None, ref: Callable | None = None,
+              grad: dict[str, Callable] | None = None, ref: Callable | None = None,
               samples: Callable | None = default_samples, **options: Any) -> Callable:
     """Declares a reduction; returns its function. The signature's ``dim``, ``keepdim`` and ``dtype`` mean what they do in PyTorch.
 
     ``map`` is over x, ``combine`` over a (earlier) and b (later), ``finish`` over a and n, the number of elements; strings, or dicts by
     kind of type (float, int, bool, complex). ``mapped``: "bool" or "real" where map's type isn't x's. ``identity``: a number, "lowest"
-    or "highest". ``empty``: the result over no elements; None raises PyTorch's error. ``scalars``: parameters that the expressions use.
-    ``check(input, ...)`` raises for arguments it refuses. ``ref`` takes axis and keepdims as NumPy's reductions do.
+    or "highest". ``empty``: the result over no elements; None raises PyTorch's error. ``scalars``: keyword-only parameters that the
+    expressions use. ``ref`` takes axis and keepdims as NumPy's reductions do.
     """
     name = signature[:signature.index("(")]
     engine = Reduction(name, out, map, combine, identity, finish, mapped, empty, tuple(scalars), accumulator)
-    rest = tuple(inspect.signature(eval(f"lambda {signature[len(name) + 1:-1]}: 0")).parameters)[1:]
 
-    def forward(input: Tensor, *values: Any, **named: Any) -> Tensor:
-        named.update(zip(rest, values, strict=False))
-        if check is not None:
-            check(input, **named)
-        return engine.reduce(input, named.get("dim"), named.get("keepdim", False), named.get("dtype"), tuple(named[s] for s in engine.scalars))
+    def forward(input: Tensor, dim: Any = None, keepdim: bool = False, **named: Any) -> Tensor:
+        numbers = tuple([float(named[s]) for s in engine.scalars]) if engine.scalars else ()
+        return engine.reduce(input, dim, keepdim, named.get("dtype"), numbers)
 
     return kernel_op(signature, forward=forward, dtypes=dtypes, grad=grad, ref=axes(ref) if ref else None, samples=samples, **options)
 

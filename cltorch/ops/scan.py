@@ -7,7 +7,7 @@ import numpy as np
 
 from ..core import dispatch
 from ..core.tensor import Tensor
-from ..dtype import BOOL, COMPLEX, CATEGORY_FLOAT, dtype, int32, int64
+from ..dtype import BOOL, CATEGORY_FLOAT, COMPLEX, dtype, int32, int64
 from ..shape import normalize_dim
 from .complexes import CORE, conjugate
 from .movement import cat
