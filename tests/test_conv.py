@@ -159,3 +159,15 @@ def test_tiles_stay_within_their_bounds(axis: tuple, channels: int, rows: int) -
         flat, channel = convolution_launch.window(axes, cut.th, cut.tw)
         padded = -(-flat // (t["NV"] * t["VW"])) * t["NV"] * t["VW"]
         assert channel * cut.block <= t["STAGE"] and cut.tiles * t["MR"] * padded <= t["SUMS"]
+
+
+@pytest.mark.parametrize("register", [16, 32])
+def test_processors_with_other_vector_registers(register: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution_launch, "vector_bytes", lambda dev: register)
+    caches = (convolution_launch._correlation, convolution_launch._weight_gradient)
+    for cache in caches:
+        cache.cache_clear()
+    for image, weight, options in (CASES[3], CASES[5], CASES[12]):
+        same(lambda lib, x, w, b, options=options: conv(lib, x, w, b, **options), values(image), values(weight, seed=1), values(weight[:1], seed=2), scale=20)
+    for cache in caches:
+        cache.cache_clear()

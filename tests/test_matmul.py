@@ -332,3 +332,17 @@ def test_more_errors(device: Any) -> None:
         cltorch.ones(2, 3) @ cltorch.ones(3, 2, device=device)
 
 
+
+
+@pytest.mark.parametrize("register", [16, 32])
+def test_processors_with_other_vector_registers(register: int, device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gemm, "vector_bytes", lambda dev: register)
+    for cache in (gemm.prepared, linalg._matmul_of):
+        cache.cache_clear()
+    for m, n, k in ((70, 65, 40), (40, 300, 70), (5, 200, 33), (1, 300, 70), (300, 1, 70)):
+        for layouts in (("plain", "plain"), ("plain", "transposed"), ("transposed", "plain")):
+            a, x = operand(device, (m, k), float32, layouts[0], 1)
+            b, y = operand(device, (k, n), float32, layouts[1], 2)
+            check(x @ y, a @ b)
+    for cache in (gemm.prepared, linalg._matmul_of):
+        cache.cache_clear()

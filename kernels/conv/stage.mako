@@ -24,8 +24,8 @@ The window's parts: plane = rows * pitch elements, channel = py * px * plane. Bo
 </%def>
 
 <%def name="window()">
-  const int lowy = min(dy0, dy0 + (taph - 1) * dyh), lowx = min(dx0, dx0 + (tapw - 1) * dxw);
-  const int spany = (taph - 1) * (dyh < 0 ? -dyh : dyh), spanx = (tapw - 1) * (dxw < 0 ? -dxw : dxw);
+  const int lasty = dy0 + max(taph - 1, 0) * dyh, lastx = dx0 + max(tapw - 1, 0) * dxw;
+  const int lowy = min(dy0, lasty), lowx = min(dx0, lastx), spany = max(dy0, lasty) - lowy, spanx = max(dx0, lastx) - lowx;
   const int py = min(strideh, spany + 1), px = min(stridew, spanx + 1);
 </%def>
 
