@@ -388,10 +388,10 @@ def test_the_hostile_programs_start_from_a_sound_one() -> None:
     (archive({"data.pkl": b"\x80\x02N." + bytes(10_000)}, compression=zipfile.ZIP_DEFLATED), RuntimeError, "compressed"),
     (archive({"data.pkl": b"\x80\x02N.", "byteorder": b"middle"}), RuntimeError, "unknown byte order"),
     (io.BytesIO(b""), EOFError, "empty"),
-    (io.BytesIO(b"not a checkpoint"), RuntimeError, "not a file that save wrote"),
+    (io.BytesIO(b"not a checkpoint"), pickle.UnpicklingError, "not a file that save wrote"),
     (io.BytesIO(b"PK\x03\x04 and then nothing"), RuntimeError, "can't be read as an archive"),
     (io.BytesIO(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.rest"), RuntimeError, "before version 1.6"),
-    (io.BytesIO(pickle.dumps([1])), RuntimeError, "not a file that save wrote"),
+    (io.BytesIO(pickle.dumps([1])), pickle.UnpicklingError, "not a file that save wrote"),
 ])
 @pytest.mark.parametrize("weights_only", [True, False])
 def test_hostile_files(stream: io.BytesIO, error: type[Exception], text: str, weights_only: bool) -> None:

@@ -77,7 +77,7 @@ def _from_sequence(data: Any) -> tuple[np.ndarray, dtype]:
     if array.size == 0 and array.dtype == np.float64:
         return array, get_default_dtype()
     if array.dtype.kind in "OUS":
-        raise TypeError(f"tensor(): new data holds {_culprit(data)}, which no dtype can store; use numbers")
+        raise _not_numbers(data)
     if array.dtype.kind == "u" and array.dtype.itemsize == 8:
         raise RuntimeError("Overflow when unpacking long: an integer does not fit into int64")
     inferred = _nested_dtype(array)
@@ -94,17 +94,38 @@ def _holds_typed(data: Any) -> bool:
     return isinstance(data, (Tensor, np.ndarray, np.generic))
 
 
-def _culprit(data: Any) -> str:
+def _not_numbers(data: Any) -> Exception:
+    """PyTorch's error for the first thing in nested sequences that no dtype stores."""
+    first = False
     while isinstance(data, (list, tuple)) and data:
-        data = next((i for i in data if not isinstance(i, (int, float, complex, bool))), data[0])
-    return f"a {type(data).__name__}"
+        k = next((k for k, i in enumerate(data) if not isinstance(i, (int, float, complex, bool))), 0)
+        data, first = data[k], k == 0
+    if isinstance(data, int):
+        return RuntimeError(f"Overflow when unpacking long: {data} does not fit into int64 (tensor)")
+    if isinstance(data, (str, bytes)):
+        kind = type(data).__name__
+        return ValueError(f"too many dimensions '{kind}': tensor() takes numbers") if first else TypeError(
+            f"new(): invalid data type '{kind}': tensor() takes numbers")
+    return RuntimeError(f"Could not infer dtype of {type(data).__name__}: tensor() takes numbers and nested sequences of them")
+
+
+def _check_fits(array: np.ndarray, d: dtype) -> None:
+    """Python numbers must fit an integer type asked for; negative ones wrap in an unsigned type, as in PyTorch."""
+    if array.dtype.kind == "c" and not (d.is_complex or d is bool_):
+        raise TypeError(f"tensor(): must be real number, not complex, for {d}")
+    if not d.is_integral or not array.size or array.dtype.kind == "b":
+        return
+    limits = dtypes.iinfo(d)
+    low = limits.min if d.is_signed else -limits.max
+    if not (array.min() >= low and array.max() <= limits.max):
+        raise RuntimeError(f"value cannot be converted to type {d.name} without overflow: tensor() got numbers from {array.min()} to {array.max()}")
 
 
 def tensor(data: Any, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """A new tensor with a copy of nested sequences, a number, an array or a tensor.
 
     The type is inferred as PyTorch does: bool, int64, the default float, its complex; NumPy arrays keep theirs. Raises ValueError for
-    ragged sequences, TypeError for things that are not numbers.
+    ragged sequences and text, RuntimeError for other things that are not numbers and for numbers that an integer ``dtype`` can't hold.
     """
     check_dtype(dtype)
     if isinstance(data, Tensor):
@@ -116,6 +137,8 @@ def tensor(data: Any, *, dtype: dtype | None = None, device: Any = None, require
             array, inferred = np.asarray(data), from_numpy_dtype(np.asarray(data).dtype)
         else:
             array, inferred = _from_sequence(data)
+            if dtype is not None:
+                _check_fits(array, dtype)
         out = _place(array, dtype or inferred, resolve(device))
     if requires_grad:
         out.requires_grad = True
@@ -355,6 +378,8 @@ def iterate(self: Tensor) -> Any:
 
 
 def contains(self: Tensor, element: Any) -> bool:
+    if not isinstance(element, (Tensor, bool, int, float, complex, np.number, np.bool_)):
+        raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
     return bool((self == element).any())
 
 

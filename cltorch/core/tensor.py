@@ -182,8 +182,7 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same memory, out of the graph."""
-        out = alias(self, self.shape, self._strides, self.offset)
-        return out
+        return alias(self, self.shape, self._strides, self.offset)
 
     def detach_(self) -> Tensor:
         if self._base is not None:
@@ -255,13 +254,23 @@ class Tensor:
         return bool(self.item())
 
     def __float__(self) -> float:
-        return float(self.item())
+        return self._number(float)
 
     def __int__(self) -> int:
-        return int(self.item())
+        return self._number(int)
 
     def __complex__(self) -> complex:
-        return complex(self.item())
+        return self._number(complex)
+
+    def _number(self, kind: Any) -> Any:
+        if self.numel() != 1:
+            raise ValueError(f"only one element tensors can be converted to Python scalars, this one has {self.numel()}")
+        value = self.item()
+        if isinstance(value, complex) and kind is not complex:
+            if value.imag:
+                raise RuntimeError(f"value cannot be converted to type {kind.__name__} without overflow: {value} has an imaginary part")
+            value = value.real
+        return kind(value)
 
     def __index__(self) -> int:
         if self.numel() != 1 or not (self.dtype.is_integral or self.dtype.name == "bool"):

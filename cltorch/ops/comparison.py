@@ -64,8 +64,16 @@ def _bitwise(name: str, sign: str):
 bitwise_and = _bitwise("and", "&")
 bitwise_or = _bitwise("or", "|")
 bitwise_xor = _bitwise("xor", "^")
-bitwise_not = pointwise("bitwise_not(input)", dtypes=BITS, out=SAME, cl=dict(int="~input", bool="!input"), ref=np.invert,
-                        dunders=dict(__invert__="x"))
+bitwise_not = pointwise("bitwise_not(input)", dtypes=BITS, out=SAME, cl=dict(int="~input", bool="!input"), ref=np.invert)
+
+
+def _invert(self: Tensor) -> Tensor:
+    if self.dtype not in BITS:
+        raise TypeError(f"~ (operator.invert) is only implemented on integer and Boolean-type tensors, not {self.dtype}")
+    return bitwise_not(self)
+
+
+setattr(Tensor, "__invert__", _invert)  # noqa: B010 - mypy refuses the assignment of a method
 
 # A shift by a negative number or by the width and more gives 0, to the right the sign.
 bitwise_left_shift = pointwise(

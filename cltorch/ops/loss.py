@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core import dispatch
 from ..core.tensor import Tensor
-from ..dtype import FLOATING, int64
+from ..dtype import FLOATING, int64, uint8
 from .addressing import flags_of
 from .cross_entropy import class_cross_entropy
 from .registry import composite, kernel_op
@@ -82,6 +82,8 @@ def _check_target(input: Tensor, target: Tensor, name: str) -> None:
         raise ValueError(f"{name}: expected 1 or more dimensions of scores (got {input.dim()})")
     if input.dim() != 1 and input.shape[0] != target.shape[0] if target.dim() else input.dim() > 1:
         raise ValueError(f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0] if target.dim() else 1}) ({name}).")
+    if target.dtype not in (int64, uint8):
+        raise RuntimeError(f"{name}: expected target dtype to be Long or Byte, but got {target.dtype}; write target.long()")
     expected = input.shape[:1] + input.shape[2:] if input.dim() > 1 else ()
     if tuple(target.shape) != tuple(expected):
         raise RuntimeError(f"{name}: expected target size {list(expected)}, got {list(target.shape)}")

@@ -212,10 +212,16 @@ def pointwise(signature: str, *, dtypes: Iterable[dtype], cl: str | dict[str, st
     function = _compile(name, public, body, scope, _doc(signature, "pointwise", doc), "out=None")
     in_place = None
     if inplace:
-        in_place = _compile(f"{name}_", parsed, f"  return _inplace({names[0]}, {call}, _name)", {**scope, "_name": f"{name}_"}, _doc(f"{name}_", "in place", None))
+        in_place = _inplace_function(name, parsed, call, scope)
     _register(Operator(name, "pointwise", function, parsed, frozenset(dtypes), out, grad, ref, domain, None, _spaces(namespace), tuple(aliases),
                        method, in_place, dunders or {}, engine))
     return function
+
+
+def _inplace_function(name: str, signature: inspect.Signature, call: str, scope: dict[str, Any]) -> Callable:
+    """``name_``: the call's result written into its first argument."""
+    first = next(iter(signature.parameters))
+    return _compile(f"{name}_", signature, f"  return _inplace({first}, {call}, _name)", {**scope, "_name": f"{name}_"}, _doc(f"{name}_", "in place", None))
 
 
 def inplace_form(target: Any, result: Tensor, name: str) -> Tensor:
@@ -340,7 +346,7 @@ def kernel_op(signature: str, *, forward: Callable, dtypes: Iterable[dtype] = AL
     function = _compile(name, parsed, body, scope, _doc(signature, "kernel", doc), "out=None" if with_out else "")
     in_place = None
     if inplace:
-        in_place = _compile(f"{name}_", parsed, f"  return _inplace({names[0]}, {call}, _name)", {**scope, "_name": f"{name}_"}, _doc(f"{name}_", "in place", None))
+        in_place = _inplace_function(name, parsed, call, scope)
     _register(Operator(name, "kernel_op", function, parsed, frozenset(dtypes), None, grad, ref, domain, samples, _spaces(namespace), tuple(aliases),
                        method, in_place, dunders or {}, engine))
     return function
@@ -415,6 +421,7 @@ def composite(name: str, *, namespace: str = "torch", method: bool = False, inpl
     """Decorator: an operator written with other operators; its gradient follows from theirs."""
     def declare(function: Callable) -> Callable:
         signature = inspect.signature(function)
+        function.__qualname__ = name  # what Python's errors about arguments call it
         in_place = None
         if inplace:
             def in_place(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -72,7 +72,8 @@ def load(f: str | os.PathLike | IO[bytes], map_location: MapLocation = None, pic
     ``map_location``: where tensors go: a device, a dict from saved to wanted device names, or a function (storage, name) -> storage or None.
     Only data and PyTorch's list of types are loaded, NumPy scalars and arrays among them; ``add_safe_globals`` allows more. Unlike in PyTorch
     ``weights_only=False`` runs nothing from the file either: it also admits Module classes that are imported already. ``mmap`` and
-    ``encoding`` are accepted and do nothing. RuntimeError for a file that is damaged, EOFError for an empty one, UnpicklingError for a forbidden one.
+    ``encoding`` are accepted and do nothing. RuntimeError for a file that is damaged, EOFError for an empty one,
+    UnpicklingError for one that save did not write or that holds what is forbidden.
     """
     if pickle_module not in (None, pickle):
         raise ValueError("load: pickle_module can't be replaced; cltorch reads with its own restricted unpickler")

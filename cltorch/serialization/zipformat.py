@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import IO, Any
 
 import numpy as np
@@ -202,4 +203,4 @@ def _refuse_other_formats(stream: IO[bytes]) -> None:
         raise RuntimeError("load: this file is in PyTorch's format from before version 1.6. "
                            "Load it with PyTorch and save it again: torch.save(torch.load(f), g)")
     if not start.startswith(b"PK"):
-        raise RuntimeError(f"load: this is not a file that save wrote (it starts with {start[:8]!r})")
+        raise UnpicklingError(f"load: this is not a file that save wrote (it starts with {start[:8]!r})")
