@@ -1,6 +1,6 @@
 """cltorch: PyTorch's Python API on any device with an OpenCL driver. Use it as ``import cltorch as torch``."""
+from . import accelerator, autograd, backends, cuda, fft, linalg, nn, ops, optim, serialization, special, testing, utils
 from . import dtype as _dtypes
-from .core.tensor import Tensor
 from .core.data import (
     as_tensor,
     from_dlpack,
@@ -13,8 +13,8 @@ from .core.data import (
 from .core.modes import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled
 from .core.pointwise import result_type
 from .core.printing import get_printoptions, printoptions, set_printoptions
-from .core.printing import set_printoptions
 from .core.random import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
+from .core.tensor import Tensor
 from .dtype import (
     bfloat16,
     can_cast,
@@ -35,15 +35,14 @@ from .dtype import (
     set_default_dtype,
     uint8,
 )
-from .dtype import bool_ as bool  # noqa: A004 - PyTorch's name
-from .runtime.spec import device, set_default_device
-from .shape import Size, broadcast_shapes
-from . import accelerator, autograd, backends, cuda, fft, linalg, nn, ops, optim, serialization, special, testing, utils
-from .serialization import load, save
+from .dtype import bool_ as bool
 from .ops import registry as _registry
+from .runtime.spec import device, set_default_device
+from .serialization import load, save
+from .shape import Size, broadcast_shapes
 
-half, float, double = float16, float32, float64  # noqa: A001 - PyTorch's names
-short, int, long = int16, int32, int64  # noqa: A001
+half, float, double = float16, float32, float64
+short, int, long = int16, int32, int64
 cfloat, cdouble = complex64, complex128
 inf, nan, pi, e = _dtypes.np.inf, _dtypes.np.nan, _dtypes.np.pi, _dtypes.np.e
 strided, contiguous_format, preserve_format = "torch.strided", "torch.contiguous_format", "torch.preserve_format"

@@ -59,7 +59,8 @@ def test_rooms_and_habits(path: Path) -> None:
     package = place(path)[0] if place(path) else ""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
-        names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+        outside = isinstance(node, ast.ImportFrom) and not node.level
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if outside else []
         for name in names:
             top = name.split(".")[0]
             assert top != "torch", f"{path}:{node.lineno} imports PyTorch"

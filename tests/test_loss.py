@@ -40,9 +40,11 @@ def test_cross_entropy(shape: tuple[int, ...], device: Any) -> None:
 def test_weights_ignored_smoothing_and_probabilities(shape: tuple[int, ...], reduction: str, device: Any) -> None:
     x, t, w = example(shape)
     for weight, smoothing in ((None, 0.0), (None, 0.2), (w, 0.0), (w, 0.2)):
-        compare(nn("cross_entropy"), x, t, weight=weight, ignore_index=1, reduction=reduction, label_smoothing=smoothing, device=device, grad=True,
+        compare(nn("cross_entropy"), x, t, weight=weight, ignore_index=1, reduction=reduction, label_smoothing=smoothing,
+                device=device, grad=True,
                 tolerance=1e-5)
-        compare(nn("cross_entropy"), x, random(shape, seed=5).softmax(1), weight=weight, reduction=reduction, label_smoothing=smoothing, device=device, grad=True,
+        compare(nn("cross_entropy"), x, random(shape, seed=5).softmax(1), weight=weight, reduction=reduction, label_smoothing=smoothing,
+                device=device, grad=True,
                 tolerance=1e-5)
     compare(nn("nll_loss"), x, t, weight=w, ignore_index=1, reduction=reduction, device=device, grad=True, tolerance=1e-5)
 
@@ -85,7 +87,8 @@ def test_target_out_of_bounds(device: Any) -> None:
 
 
 @pytest.mark.parametrize("call", [
-    lambda f, t: f(t.ones(2, 3), t.zeros(3, dtype=t.int64)), lambda f, t: f(t.ones(2, 3), t.zeros(2)), lambda f, t: f(t.ones(2, 3, 4), t.zeros(2, 5, dtype=t.int64)),
+    lambda f, t: f(t.ones(2, 3), t.zeros(3, dtype=t.int64)), lambda f, t: f(t.ones(2, 3), t.zeros(2)),
+    lambda f, t: f(t.ones(2, 3, 4), t.zeros(2, 5, dtype=t.int64)),
     lambda f, t: f(t.ones(2, 3), t.zeros(2, dtype=t.int64), reduction="median"), lambda f, t: f(t.ones(2, 3), t.zeros(2, dtype=t.int64), label_smoothing=1.5)])
 def test_errors(call: Any) -> None:
     with pytest.raises((RuntimeError, ValueError)) as theirs:
@@ -102,5 +105,6 @@ def test_ctc_loss(reduction: str, device: Any) -> None:
     compare(nn("ctc_loss"), x, labels, spans, sizes, reduction=reduction, device=device, grad=True)
     flat = torch.cat([row[:n] for row, n in zip(labels, sizes, strict=True)])
     compare(nn("ctc_loss"), x, flat, (12, 10, 7, 1), (4, 4, 2, 0), reduction=reduction, device=device, grad=True)
-    compare(nn("ctc_loss"), x.roll(1, 2), labels, torch.tensor([12, 5, 7, 3]), sizes, blank=0, reduction=reduction, zero_infinity=True, device=device, grad=True)
+    compare(nn("ctc_loss"), x.roll(1, 2), labels, torch.tensor([12, 5, 7, 3]), sizes, blank=0, reduction=reduction, zero_infinity=True,
+            device=device, grad=True)
     compare(nn("ctc_loss"), x[:, 0], labels[0], torch.tensor(12), torch.tensor(4), blank=5, reduction=reduction, device=device, grad=True)

@@ -93,7 +93,7 @@ def test_from_numpy_of_strided_and_odd_arrays() -> None:
     assert base[0, 1] == 0 and base[0, 0] == 0 and base[1, 1] == 5
     with pytest.raises(ValueError, match="negative"):
         torch.from_numpy(base[::-1])
-    with pytest.raises(TypeError, match="can't convert np.ndarray"):
+    with pytest.raises(TypeError, match=r"can't convert np\.ndarray"):
         torch.from_numpy(np.array(["a"]))
     assert torch.from_numpy(np.array(3.0)).shape == ()
 

@@ -14,11 +14,13 @@ from cltorch.core import tensor as tensor_module
 
 ROOT = Path(cltorch.__file__).resolve().parent
 HEADER = "# Written by tools/make_stubs.py from the operator table. Do not edit.\nimport builtins\nfrom typing import Any\n"
-NUMBERS = {"dim": "int", "ndimension": "int", "numel": "int", "nelement": "int", "item": "Any", "tolist": "Any", "numpy": "Any", "is_contiguous": "bool",
+NUMBERS = {"dim": "int", "ndimension": "int", "numel": "int", "nelement": "int",
+           "item": "Any", "tolist": "Any", "numpy": "Any", "is_contiguous": "bool",
            "__len__": "int", "__bool__": "bool", "__float__": "float", "__int__": "int", "__index__": "int", "__hash__": "int", "__repr__": "str",
            "__str__": "str", "__format__": "str", "__init__": "None", "backward": "None", "size": "Any", "stride": "Any", "__dir__": "list[str]",
            "is_floating_point": "bool", "is_complex": "bool", "is_signed": "bool", "element_size": "int", "storage_offset": "int", "data_ptr": "int",
-           "split": "tuple[Tensor, ...]", "chunk": "tuple[Tensor, ...]", "unbind": "tuple[Tensor, ...]", "type": "Any", "get_device": "int", "_host": "Any", "grad_fn": "Any",
+           "split": "tuple[Tensor, ...]", "chunk": "tuple[Tensor, ...]", "unbind": "tuple[Tensor, ...]", "type": "Any", "get_device": "int",
+           "_host": "Any", "grad_fn": "Any",
            "max": "Any", "min": "Any", "sort": "Any", "topk": "Any", "equal": "bool", "allclose": "bool", "register_hook": "Any", "__iter__": "Any",
            "untyped_storage": "Any", "retain_grad": "None", "__complex__": "complex", "__array__": "Any", "__reduce_ex__": "tuple", "__dlpack__": "Any"}
 

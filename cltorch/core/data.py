@@ -15,10 +15,10 @@ from ..runtime.spec import default_device, device
 from ..shape import Size, as_shape, contiguous_strides
 from . import pointwise
 from .autograd import Like, OperatorNode, edge, needs_grad
-from .modes import modes
-from .pointwise import CONVERT, assign, constant, inplace
-from .printing import tensor_repr
 from .lazy import realize
+from .modes import modes
+from .pointwise import CONVERT, constant, inplace
+from .printing import tensor_repr
 from .relayout import tiled_copy
 from .storage import Storage, Value, write_bytes
 from .tensor import Tensor, empty, fresh, make
@@ -211,9 +211,7 @@ def to(self: Tensor, *args: Any, dtype: dtype | None = None, device: Any = None,
             dtype = arg
         elif isinstance(arg, Tensor):
             dtype, device = arg.dtype, arg._dev
-        elif isinstance(arg, bool):
-            non_blocking = arg
-        elif arg is not None:
+        elif arg is not None and not isinstance(arg, bool):  # a bool is non_blocking, which copies here never are
             device = arg
     dev = self._dev if device is None else resolve(device)
     d = check_dtype(dtype) or self.dtype

@@ -61,7 +61,7 @@ class FunctionNode(Node):
         results = self.function.backward(self.ctx, *grads)
         results = results if isinstance(results, tuple) else (results,)
         expected = len(self.ctx.needs_input_grad)
-        if len(results) > expected and any(r is not None for r in results[expected:]) or len(results) < expected:
+        if len(results) < expected or any(r is not None for r in results[expected:]):
             raise RuntimeError(f"function {self.name} returned an incorrect number of gradients (expected {expected}, got {len(results)})")
         return [results[k] for k in self.positions]
 

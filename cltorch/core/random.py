@@ -13,8 +13,8 @@ import numpy as np
 from ..dtype import uint8 as _uint8
 from ..runtime.device import Device, devices, get, host
 from ..runtime.spec import device
-from .tensor import Tensor, make
 from .storage import from_bytes
+from .tensor import Tensor, make
 
 DEFAULT_SEED = 67280421310721  # PyTorch's
 

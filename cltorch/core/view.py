@@ -105,5 +105,5 @@ def ready(t: Tensor) -> Tensor:
     return t
 
 
-setattr(Tensor, "gather_strided", gather_strided)
-setattr(Tensor, "slice_scatter_strided", slice_scatter_strided)
+for _method in (gather_strided, slice_scatter_strided):
+    setattr(Tensor, _method.__name__, _method)

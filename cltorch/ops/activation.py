@@ -281,7 +281,8 @@ def softsign(input):
 
 
 # samples keep off zero, where the difference cancels and only rounding is left in 16-bit types (as in PyTorch)
-@composite("tanhshrink", namespace="functional", dtypes=REALS | COMPLEX, samples=lambda make: [((make(3, 4, low=1, high=3),), {})], ref=lambda x: x - np.tanh(x))
+@composite("tanhshrink", namespace="functional", dtypes=REALS | COMPLEX, ref=lambda x: x - np.tanh(x),
+           samples=lambda make: [((make(3, 4, low=1, high=3),), {})])
 def tanhshrink(input):
     """input - tanh(input)."""
     return input - tanh(input)

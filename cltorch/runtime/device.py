@@ -320,7 +320,7 @@ def _make_host(listed: list[Device]) -> Device:
     return Device(device("cpu"), entry, engine)
 
 
-def get(type: str, index: int | None = None) -> Device:  # noqa: A002 - PyTorch's name
+def get(type: str, index: int | None = None) -> Device:
     """The Device of a name. Raises NoOpenCLError where there is none, RuntimeError for an index that is too large."""
     kind = ALIASES.get(type)
     if kind == "cpu":

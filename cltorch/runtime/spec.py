@@ -34,7 +34,7 @@ class device:  # noqa: N801 - PyTorch's name
     type: str
     index: int | None
 
-    def __new__(cls, type: Any, index: int | None = None) -> device:  # noqa: A002 - PyTorch's name
+    def __new__(cls, type: Any, index: int | None = None) -> device:
         if isinstance(type, device):
             return type
         if isinstance(type, int) and not isinstance(type, bool):
