@@ -185,3 +185,11 @@ def test_form_takes_scalars_and_finish(device: Any) -> None:
     x = random((30, 5))
     got = declared(ours(x, device), 0, p=3.0)
     np.testing.assert_allclose(got.numpy(force=True), (x.abs() ** 3).sum(0).numpy() * 30 * 3, rtol=1e-5)
+
+
+def test_numpy_names_of_arguments(device: Any) -> None:
+    x = random((3, 4, 5))
+    for name in ("sum", "mean", "std", "amax", "argmax", "max", "any"):
+        compare(name, x, axis=1, keepdims=True, device=device)
+    compare("dist", x, x[0], device=device)
+    compare("logsumexp", x, 1, device=device, space="special")

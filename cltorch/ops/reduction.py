@@ -14,11 +14,13 @@ from .reduction_form import (
     ACCUMULATE,
     BOOLEAN,
     INDEX,
+    NUMPY_NAMES,
     Extreme,
     axes,
     comparing,
     default_samples,
     named_result,
+    numpy_names,
     one_dim_samples,
     reduced_size,
     reduction,
@@ -55,6 +57,7 @@ _mean = reduction(
 
 
 @composite("mean", method=True, dtypes=FLOATING | COMPLEX, ref=axes(np.mean), samples=default_samples)
+@numpy_names
 def mean(input, dim=None, keepdim=False, *, dtype=None, out=None):
     """The average over ``dim`` (None: all), in ``dtype`` or the input's type. RuntimeError for integers without a floating dtype."""
     kind, d = ("Input", input.dtype) if dtype is None else ("Optional", dtype)
@@ -148,6 +151,7 @@ def _overloaded(name, whole, pair, binary, result):
         return (values(x, dim, keepdim), first(x, dim, keepdims=keepdim)) if x.ndim else (x, np.zeros((), np.int64))
 
     @composite(name, method=True, dtypes=REAL_NUMBERS | BOOL, ref=reference, samples=one_dim_samples)
+    @numpy_names
     def function(input, dim=None, keepdim=False, *, other=None, out=None):
         refuse_complex(name, input)
         other = dim if isinstance(dim, Tensor) else other
@@ -193,7 +197,7 @@ def _place(name: str, order: dict[str, str], identity: str, reference):
     def ref(x, dim=None, keepdim=False):
         return np.asarray(reference(x, dim if x.ndim else None, keepdims=keepdim))
 
-    return kernel_op(f"{name}(input, dim=None, keepdim=False)", dtypes=REAL_NUMBERS, forward=forward, grad=None, ref=ref, samples=one_dim_samples,
+    return kernel_op(f"{name}(input, dim=None, keepdim=False)", dtypes=REAL_NUMBERS, forward=forward, grad=None, ref=ref, samples=one_dim_samples, synonyms=NUMPY_NAMES,
                      doc="The index (int64) of the first of the extreme elements: in the flattened tensor, or along ``dim``. NaN wins.")
 
 
@@ -202,6 +206,7 @@ argmin = _place("argmin", SMALLER_PAIR, "highest", np.argmin)
 
 
 @composite("nanmean", method=True, dtypes=FLOATING, ref=axes(np.nanmean), samples=default_samples)
+@numpy_names
 def nanmean(input, dim=None, keepdim=False, *, dtype=None, out=None):
     """The average of the elements that are not NaN; NaN where there is none."""
     present = (input == input).sum(dim, keepdim)

@@ -1,6 +1,7 @@
 """The ``reduction`` form: a declaration of map, combine, identity and finish becomes an operator over any dims of any strided tensor."""
 from __future__ import annotations
 
+import functools
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from .reduce_plan import MOST_LAUNCHERS, Launcher, Spec, launcher, run
 from .registry import ACCUMULATE, INDEX, kernel_op
 
 KINDS = {CATEGORY_BOOL: "bool", CATEGORY_INT: "int", CATEGORY_FLOAT: "float", CATEGORY_COMPLEX: "complex"}
+NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}  # keywords that PyTorch takes too
 Expression = str | dict[str, str]
 
 
@@ -158,7 +160,19 @@ def reduction(signature: str, *, dtypes: Iterable[dtype], out: str = SAME, map: 
         numbers = tuple([float(named[s]) for s in engine.scalars]) if engine.scalars else ()
         return engine.reduce(input, dim, keepdim, named.get("dtype"), numbers)
 
-    return kernel_op(signature, forward=forward, dtypes=dtypes, grad=grad, ref=axes(ref) if ref else None, samples=samples, **options)
+    return kernel_op(signature, forward=forward, dtypes=dtypes, grad=grad, ref=axes(ref) if ref else None, samples=samples, synonyms=NUMPY_NAMES, **options)
+
+
+def numpy_names(function: Callable) -> Callable:
+    """Decorator: also takes ``axis`` for dim and ``keepdims`` for keepdim."""
+    @functools.wraps(function)
+    def renamed(*args: Any, **named: Any) -> Any:
+        for other, own in NUMPY_NAMES.items():
+            if other in named:
+                named[own] = named.pop(other)
+        return function(*args, **named)
+
+    return renamed
 
 
 class Extreme:
@@ -204,4 +218,4 @@ def refuse_complex(name: str, x: Tensor) -> None:
 
 
 __all__ = ["ACCUMULATE", "BOOLEAN", "FLOAT", "INDEX", "REAL", "SAME", "Extreme", "Reduction", "Spec", "axes", "comparing", "default_samples",
-           "named_result", "one_dim_samples", "reduced_size", "reduction", "refuse_complex", "run", "spread", "summing"]
+           "named_result", "numpy_names", "one_dim_samples", "reduced_size", "reduction", "refuse_complex", "run", "spread", "summing"]

@@ -334,16 +334,19 @@ def _requires(value: Any) -> bool:
 def kernel_op(signature: str, *, forward: Callable, dtypes: Iterable[dtype] = ALL, grad: dict[str, Callable] | None = None,
               ref: Callable | None = None, samples: Callable | None = None, method: bool = True, inplace: bool = False,
               namespace: str = "torch", aliases: Sequence[str] = (), dunders: dict[str, str] | None = None, out: bool = True,
-              doc: str | None = None, domain: Any = (-2, 2)) -> Callable:
-    """Declares an operator whose ``forward`` launches kernels; returns its function."""
+              doc: str | None = None, domain: Any = (-2, 2), synonyms: dict[str, str] | None = None) -> Callable:
+    """Declares an operator whose ``forward`` launches kernels; returns its function. ``synonyms``: other keywords of parameters."""
     name, parsed = _parse(signature)
     names = tuple(parsed.parameters)
     engine = KernelOp(name, parsed, forward, grad, frozenset(dtypes))
     call = f"_call({', '.join(names)})"
     scope = {"_call": engine.call, "_write": write_out, "_inplace": inplace_form}
     with_out = out and "out" not in names and not any(p.kind is p.VAR_POSITIONAL for p in parsed.parameters.values())
-    body = f"  if out is None: return {call}\n  return _write({call}, out)" if with_out else f"  return {call}"
-    function = _compile(name, parsed, body, scope, _doc(signature, "kernel", doc), "out=None" if with_out else "")
+    others = {other: own for other, own in (synonyms or {}).items() if own in names}
+    body = "".join(f"  if {other} is not None: {own} = {other}\n" for other, own in others.items())
+    body += f"  if out is None: return {call}\n  return _write({call}, out)" if with_out else f"  return {call}"
+    extra = ", ".join(f"{keyword}=None" for keyword in (["out"] if with_out else []) + list(others))
+    function = _compile(name, parsed, body, scope, _doc(signature, "kernel", doc), extra)
     in_place = None
     if inplace:
         in_place = _inplace_function(name, parsed, call, scope)

@@ -121,7 +121,7 @@ def _declare(name: str, operator: Any, reference: Any, meaning: str) -> tuple[An
             raise NotImplementedError(f"{name}: not implemented for '{TYPE_NAMES[input.dtype.name]}'; give a floating dtype=")
         return operator(input, dim, wanted)
 
-    @composite(name, method=True, dtypes=FLOATING, samples=_samples, ref=reference)
+    @composite(name, namespace="torch,special", method=True, dtypes=FLOATING, samples=_samples, ref=reference)
     def function(input, dim, dtype=None, *, out=None):
         result = apply(input, dim, dtype)
         return result if out is None else write_out(result, out)

@@ -12,7 +12,21 @@ from ..shape import normalize_dim, normalize_dims
 from .complexes import CORE, sgn
 from .creation import arange
 from .reduction import LARGER, NONZERO, SMALLER, amax, at_places, evenly_among
-from .reduction_form import REAL, Spec, axes, check_dims_nonempty, default_samples, named_result, one_dim_samples, reduced_size, reduction, run, spread, summing
+from .reduction_form import (
+    REAL,
+    Spec,
+    axes,
+    check_dims_nonempty,
+    default_samples,
+    named_result,
+    numpy_names,
+    one_dim_samples,
+    reduced_size,
+    reduction,
+    run,
+    spread,
+    summing,
+)
 from .registry import FLOATING, INTEGRAL, composite, find, kernel_op, write_out
 from .ternary import where
 from .unary import exp, log
@@ -92,6 +106,7 @@ def _declare(name, real, with_mean, meaning):
     function = np.var if name.startswith("var") else np.std
 
     @composite(name, method=not with_mean, dtypes=FLOATING | COMPLEX, samples=_moment_samples, ref=_reference(function, with_mean))
+    @numpy_names
     def declared(input, dim=None, unbiased=None, keepdim=False, *, correction=None, out=None):
         dim, correction = _arguments(input, dim, unbiased, correction)
         if input.dtype.is_complex:
@@ -257,6 +272,13 @@ def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
     return vector_norm(input, 2 if p in ("fro", None) else p, dim, keepdim, dtype=dtype, out=out)
 
 
+@composite("dist", method=True, dtypes=FLOATING | COMPLEX, ref=lambda x, y, p=2: _vector_reference(x - y, p),
+           samples=lambda make: [((make(3, 4), make(3, 4)), {}), ((make(3, 4), make(4), 1), {})])
+def dist(input, other, p=2):
+    """The p-norm of input - other."""
+    return vector_norm(input - other, p)
+
+
 # logsumexp
 
 
@@ -277,7 +299,7 @@ def _logsumexp_reference(x, axis, keepdims):
 
 
 logsumexp = kernel_op(
-    "logsumexp(input, dim, keepdim=False)", dtypes=FLOATING | INTEGRAL, forward=_logsumexp, ref=axes(_logsumexp_reference),
+    "logsumexp(input, dim, keepdim=False)", namespace="torch,special", dtypes=FLOATING | INTEGRAL, forward=_logsumexp, ref=axes(_logsumexp_reference),
     samples=lambda make: [s for s in default_samples(make) if s[1] and not make.d.is_integral],
     grad=dict(input=lambda g, input, out, dim, keepdim: spread(g, input.shape, dim, keepdim) * exp(input - spread(out, input.shape, dim, keepdim))))
 
