@@ -197,7 +197,8 @@ def _place(name: str, order: dict[str, str], identity: str, reference):
     def ref(x, dim=None, keepdim=False):
         return np.asarray(reference(x, dim if x.ndim else None, keepdims=keepdim))
 
-    return kernel_op(f"{name}(input, dim=None, keepdim=False)", dtypes=REAL_NUMBERS, forward=forward, grad=None, ref=ref, samples=one_dim_samples, synonyms=NUMPY_NAMES,
+    return kernel_op(f"{name}(input, dim=None, keepdim=False)", dtypes=REAL_NUMBERS, forward=forward, grad=None, ref=ref,
+                     samples=one_dim_samples, synonyms=NUMPY_NAMES,
                      doc="The index (int64) of the first of the extreme elements: in the flattened tensor, or along ``dim``. NaN wins.")
 
 
