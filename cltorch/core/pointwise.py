@@ -464,8 +464,8 @@ _CONSTANT: dict[dtype, Instruction] = {}
 def constant(shape: tuple[int, ...], value: Any, d: dtype, dev: Device) -> Tensor:
     """A tensor filled with one number; pending, so that it fuses into what uses it."""
     instruction = _CONSTANT.get(d)
+    dev.require(d)
     if instruction is None:
-        dev.require(d)
         instruction = _CONSTANT[d] = Instruction("fill", "x", ("x",), d, d)
     if d is bool_:
         value = bool(value)
