@@ -303,3 +303,12 @@ def test_training_memory_is_flat(device: Any) -> None:
             torch.cuda.synchronize(device)
             used.append((torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)))
     assert used[0] == used[1]
+
+
+def test_retained_gradient_is_what_hooks_left(device: Any) -> None:
+    x = leaf([1.0, 2.0], device)
+    y = x * 2
+    y.retain_grad()
+    y.register_hook(lambda g: g * 10)
+    y.sum().backward()
+    assert y.grad.tolist() == [10.0, 10.0] and x.grad.tolist() == [20.0, 20.0]

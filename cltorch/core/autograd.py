@@ -212,8 +212,11 @@ def own(g: Tensor) -> Tensor:
     return g.detach().clone()
 
 
+_RETAIN = -1  # the key of a retain_grad hook: it sees the gradient after all other hooks
+
+
 def _run_hooks(hooks: dict[int, Callable], g: Tensor) -> Tensor:
-    for hook in list(hooks.values()):
+    for _, hook in sorted(hooks.items(), key=lambda item: item[0] == _RETAIN):
         result = hook(g)
         if result is not None:
             g = result
@@ -454,7 +457,10 @@ def retain_grad(t: Tensor) -> None:
         if kept is not None:
             accumulate(kept, g, modes.grad)
 
-    register_hook(t, keep)
+    node = t._fn
+    if node.pre_hooks is None:
+        node.pre_hooks = {}
+    node.pre_hooks.setdefault(t.output_nr, {})[_RETAIN] = keep
 
 
 class set_detect_anomaly:  # noqa: N801 - PyTorch's name
