@@ -53,10 +53,26 @@ def resolve_neg(input):
     return input
 
 
-@composite("is_conj", method=True, differentiable=False)
-def is_conj(input):
-    """False: conjugates are never lazy here."""
-    return False
+def _question(name: str, answer: str, ask, method: bool = True):
+    """A function of a tensor that answers with a Python bool."""
+    def function(input):
+        return ask(input)
+
+    function.__name__, function.__doc__ = name, answer
+    return composite(name, method=method, differentiable=False)(function)
+
+
+is_conj = _question("is_conj", "False: conjugates are never lazy here.", lambda input: False)
+is_neg = _question("is_neg", "False: negatives are never lazy views here.", lambda input: False)
+is_complex = _question("is_complex", "Whether the type is complex64 or complex128.", lambda input: input.dtype.is_complex, method=False)
+is_floating_point = _question("is_floating_point", "Whether the type is float64, float32, float16 or bfloat16.",
+                              lambda input: input.dtype.is_floating_point, method=False)
+
+
+@composite("is_nonzero", method=True, differentiable=False)
+def is_nonzero(input):
+    """Whether the one element is not zero, as a Python bool (waits for the device). RuntimeError where there is not exactly one."""
+    return bool(input)
 
 
 def _sgn_gradient(g, input, out):

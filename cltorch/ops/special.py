@@ -9,7 +9,7 @@ from ..core.tensor import Tensor
 from ..dtype import finfo
 from . import references
 from .complexes import CORE, conjugate
-from .registry import COMPLEX, FLOAT, FLOATING, SAME, composite, pointwise
+from .registry import COMPLEX, FLOAT, FLOATING, SAME, composite, pointwise, write_out
 from .unary import BOTH, COMPUTED, exp, log, log1p, sign
 
 # sigmoid and logit
@@ -101,6 +101,27 @@ def polygamma(n, input, *, out=None):
     return _polygamma(input, float(n), out=out)
 
 
+def _polygamma_method(self, n):
+    """The n-th derivative of digamma at self."""
+    return polygamma(n, self)
+
+
+Tensor.polygamma = _polygamma_method
+
+
+@composite("mvlgamma", method=True, inplace=True, dtypes=FLOATING, domain=(1.5, 4), samples=lambda make: [((make(3, 4, low=1.5, high=4), 3), {})],
+           ref=lambda x, p: p * (p - 1) / 4 * math.log(math.pi) + sum(references.lgamma(x - j / 2) for j in range(p)))
+def mvlgamma(input, p, *, out=None):
+    """The logarithm of the multivariate gamma function of dimension ``p``; input > (p - 1) / 2."""
+    if p < 1:
+        raise RuntimeError(f"p has to be greater than or equal to 1, got {p}")
+    result = lgamma(input)
+    for j in range(1, p):
+        result = result + lgamma(input - j / 2)
+    result = result + p * (p - 1) / 4 * math.log(math.pi)
+    return result if out is None else write_out(result, out)
+
+
 # torch.special's own
 
 SPECIAL = dict(dtypes=FLOATING, out=FLOAT, namespace="special", method=False, inplace=False)
@@ -120,6 +141,13 @@ def _alias(name: str, function, reference):
 expit = _alias("expit", sigmoid, references.sigmoid)
 gammaln = _alias("gammaln", lgamma, references.lgamma)
 psi = _alias("psi", digamma, references.digamma)
+
+
+@composite("multigammaln", namespace="special", dtypes=FLOATING, samples=lambda make: [((make(3, 4, low=1.5, high=4), 3), {})],
+           ref=lambda x, p: p * (p - 1) / 4 * math.log(math.pi) + sum(references.lgamma(x - j / 2) for j in range(p)))
+def multigammaln(input, p, *, out=None):
+    """torch.mvlgamma."""
+    return mvlgamma(input, p, out=out)
 
 
 def _per(value, input):
@@ -166,7 +194,7 @@ def nan_to_num(input, nan=None, posinf=None, neginf=None, *, out=None):
     """NaN becomes ``nan`` (0), infinities ``posinf`` and ``neginf`` (the type's largest and lowest numbers). Integers are copied."""
     if input.dtype.category < 2:
         result = input.clone()
-        return result if out is None else out.copy_(result)
+        return result if out is None else write_out(result, out)
     limits = finfo(input.dtype)
     return _nan_to_num(input, 0.0 if nan is None else nan, limits.max if posinf is None else posinf,
                        limits.min if neginf is None else neginf, out=out)
