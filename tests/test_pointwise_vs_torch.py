@@ -372,6 +372,15 @@ def test_promotion(name: str, a: Any, device: Any, monkeypatch: pytest.MonkeyPat
                     assert got.dtype.name == str(want.dtype).removeprefix("torch."), (args, want.dtype)
 
 
+@pytest.mark.parametrize("number", [np.float32(2.5), np.float64(2.5), np.int64(2), np.bool_(True), np.complex64(1 + 2j)], ids=repr)
+def test_numpy_scalars(number: Any, device: Any) -> None:
+    """They count as Python numbers, on either side of an operator."""
+    x, y = cltorch.tensor([1.5, -2.0], device=device), torch.tensor([1.5, -2.0])
+    for ours, other in ((x + number, y + number.item()), (number * x, number.item() * y), (x / number, y / number.item())):
+        compare(ours, other, float32)
+    assert (x == number).tolist() == (y == number.item()).tolist()
+
+
 # errors in PyTorch's words
 
 ERRORS = {

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ..codegen.expression import check as check_expression
 from ..core.autograd import Like, OperatorNode, Saved, edge
 from ..core.modes import modes
@@ -20,7 +22,7 @@ from ..core.view import view_of
 from ..dtype import ALL, BOOL, COMPLEX, FLOATING, INTEGRAL, NUMERIC, dtype
 
 INDEX, ACCUMULATE = "index", "accumulate"
-NUMBER_TYPES = (int, float, bool, complex)
+NUMBER_TYPES = (int, float, bool, complex, np.generic)
 
 
 @dataclass
