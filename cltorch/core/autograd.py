@@ -24,10 +24,10 @@ _FREED = ("Trying to backward through the graph a second time (or directly acces
 class Node:
     """One step of the graph. ``edges``: where each input's gradient goes, as (leaf tensor or Node, output number) or None."""
 
-    __slots__ = ("__weakref__", "edges", "hooks", "name", "outputs", "pre_hooks", "sequence")
+    __slots__ = ("__weakref__", "edges", "hooks", "label", "outputs", "pre_hooks", "sequence")
 
     def __init__(self, name: str, edges: Sequence[tuple[Any, int] | None], outputs: int = 1) -> None:
-        self.name = name
+        self.label = name
         self.edges: Sequence[Any] = edges
         self.outputs = outputs
         self.sequence = next(_sequence)
@@ -36,7 +36,11 @@ class Node:
 
     def backward(self, grads: list[Tensor | None]) -> Sequence[Tensor | None]:
         """One gradient (or None) for each edge."""
-        raise NotImplementedError(f"{self.name} has no gradient")
+        raise NotImplementedError(f"{self.label} has no gradient")
+
+    def name(self) -> str:
+        """Such as "AddBackward0", as it is printed."""
+        return self.label
 
     def release(self) -> None:
         """Forgets what was saved for backward."""
@@ -52,7 +56,7 @@ class Node:
         return RemovableHandle(self.hooks, hook)
 
     def __repr__(self) -> str:
-        return f"<{self.name} object at 0x{id(self):x}>"
+        return f"<{self.label} object at 0x{id(self):x}>"
 
 
 class AccumulateGrad:
@@ -124,7 +128,7 @@ class Saved:
         if t.storage.version != self.version:
             raise RuntimeError(
                 "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                f"[torch.{TYPE_NAMES[t.dtype.name]}Tensor {list(t.shape)}], needed by {node.name}, is at version {t.storage.version}; expected "
+                f"[torch.{TYPE_NAMES[t.dtype.name]}Tensor {list(t.shape)}], needed by {node.label}, is at version {t.storage.version}; expected "
                 f"version {self.version} instead. Hint: write the result to a new tensor, or clone() before the in-place operation.")
         if not self.is_output or not modes.grad:
             return t
@@ -340,7 +344,7 @@ def accumulate(leaf: Tensor, g: Tensor, create: bool) -> None:
 def _check_nan(node: Node, results: Sequence[Tensor | None]) -> None:
     for k, g in enumerate(results):
         if g is not None and bool((g != g).any()):
-            raise RuntimeError(f"Function '{node.name}' returned nan values in its {k}th output.")
+            raise RuntimeError(f"Function '{node.label}' returned nan values in its {k}th output.")
 
 
 def _initial(t: Tensor, g: Tensor | None) -> Tensor:

@@ -62,7 +62,7 @@ class FunctionNode(Node):
         results = results if isinstance(results, tuple) else (results,)
         expected = len(self.ctx.needs_input_grad)
         if len(results) < expected or any(r is not None for r in results[expected:]):
-            raise RuntimeError(f"function {self.name} returned an incorrect number of gradients (expected {expected}, got {len(results)})")
+            raise RuntimeError(f"function {self.label} returned an incorrect number of gradients (expected {expected}, got {len(results)})")
         return [results[k] for k in self.positions]
 
     def release(self) -> None:

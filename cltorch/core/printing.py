@@ -176,7 +176,7 @@ def _suffixes(t: Tensor) -> Iterator[str]:
     if t.dtype not in inferred:
         yield f"dtype={t.dtype}"
     if t.grad_fn is not None:
-        yield f"grad_fn=<{t.grad_fn.name}>"
+        yield f"grad_fn=<{t.grad_fn.label}>"
     elif t.requires_grad:
         yield "requires_grad=True"
 
