@@ -290,16 +290,18 @@ def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor
 
 
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
-    """Without an argument PyTorch's type string; with a dtype or type string, the converted tensor."""
+    """Without an argument PyTorch's type string; with a dtype, a type string or FloatTensor and its like, the converted tensor."""
     if dtype is None:
         return f"torch.{'cuda.' if self.is_cuda else ''}{pointwise.TYPE_NAMES[self.dtype.name]}Tensor"
+    if callable(dtype):
+        dtype = dtype.__name__
     if isinstance(dtype, str):
         names = {v: k for k, v in pointwise.TYPE_NAMES.items()}
         short = dtype.rsplit(".", 1)[-1].removesuffix("Tensor")
         if short not in names:
             raise ValueError(f"invalid type: '{dtype}'")
         dtype = dtypes.NAMES[names[short]]
-    return to(self, dtype)
+    return to(self, dtype.dtype if callable(dtype) else dtype)
 
 
 def _cast(d: dtype, name: str) -> Any:
@@ -403,6 +405,7 @@ def _legacy(d: dtype | None) -> Any:
             return tensor(args[0], dtype=kind, device=device) if not isinstance(args[0], Tensor) else to(args[0], kind)
         return empty(as_shape(args) if args else (0,), kind, resolve(device))
 
+    construct.dtype = d  # type: ignore[attr-defined]  # what Tensor.type(FloatTensor) converts to
     return construct
 
 
