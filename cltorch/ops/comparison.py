@@ -51,7 +51,7 @@ def _logical(name: str, sign: str, reference):
 logical_and = _logical("and", "&", np.logical_and)
 logical_or = _logical("or", "|", np.logical_or)
 logical_xor = _logical("xor", "!=", np.logical_xor)
-logical_not = pointwise("logical_not(input)", dtypes=ALL, out=BOOLEAN, cl={kind: f"!{text}" for kind, text in TRUTH.items()})
+logical_not = pointwise("logical_not(input)", dtypes=ALL, out=BOOLEAN, cl=dict(float="eq(input, 0)", complex="eq(input, (T)(0, 0))"))
 
 # bits
 

@@ -73,11 +73,17 @@ def _gather(dims: Sequence[tuple[int, ...]], reorder: bool) -> list[tuple[int, .
     return out
 
 
-def _padded(dims: list[tuple[int, ...]], rank: int, width: int) -> tuple[int, tuple[int, ...]]:
-    """The kernel variant's rank (1 or ``rank``) and the dims as flat arguments, filled up in front with size-1 dims."""
-    wanted = 1 if len(dims) <= 1 else rank
-    filled = [(1,) + (0,) * (width - 1)] * (wanted - len(dims)) + dims
-    return wanted, tuple(n for d in filled for n in d)
+def _filled(dims: list[tuple[int, ...]], rank: int, width: int) -> tuple[int, ...]:
+    """The dims as flat kernel arguments, filled up in front with size-1 dims."""
+    filled = [(1,) + (0,) * (width - 1)] * (rank - len(dims)) + dims
+    return tuple(n for d in filled for n in d)
+
+
+def _addressed(unit: bool, kept: list, reduced: list) -> tuple[tuple[tuple[str, Any], ...], tuple[int, ...]]:
+    """The kernel variant (one for a single dim each, one for any) and its arguments."""
+    flat = len(kept) <= 1 and len(reduced) <= 1
+    ranks = (1, 1) if flat else (MOST_KEPT, MOST_REDUCED)
+    return (("unit", unit), ("kept", ranks[0]), ("reduced", ranks[1])), _filled(kept, ranks[0], 3) + _filled(reduced, ranks[1], 2)
 
 
 def _wide_groups(device: _Device, work: int) -> int:
@@ -90,10 +96,8 @@ def _splits(device: _Device, tasks: int, slices: int, enough: int) -> int:
 
 
 def _rows(device: _Device, kept: list, reduced: list, outputs: int, count: int) -> Geometry:
-    kept_rank, kept_args = _padded(kept, MOST_KEPT, 3)
     reduced = reduced or [(1, 1)]
-    reduced_rank, reduced_args = _padded(reduced, MOST_REDUCED, 2)
-    variant: tuple[tuple[str, Any], ...] = (("unit", reduced[-1][1] == 1), ("kept", kept_rank), ("reduced", reduced_rank))
+    variant, dims = _addressed(reduced[-1][1] == 1, kept, reduced)
     work, threads, local = outputs * count, 1, (1,)
     if device.wide:
         groups = _wide_groups(device, work)
@@ -106,19 +110,17 @@ def _rows(device: _Device, kept: list, reduced: list, outputs: int, count: int) 
         global_size = min(-(-outputs * splits * threads // width), device.compute_units * 64) * width
         local = (width,)
         variant += (("WG", width),)
-    numbers = (outputs, splits, count, threads, *kept_args, *reduced_args)
+    numbers = (outputs, splits, count, threads, *dims)
     return Geometry("rows", variant, (global_size,), local, numbers, outputs * splits,
                     _merge(device, outputs, splits, count, 1, kept) if splits > 1 else None)
 
 
 def _columns(device: _Device, kept: list, reduced: list, outputs: int, count: int) -> Geometry:
     columns, cs, co = kept[-1]
-    kept_rank, kept_args = _padded(kept[:-1], MOST_KEPT, 3)
-    reduced_rank, reduced_args = _padded(reduced, MOST_REDUCED, 2)
-    variant: tuple[tuple[str, Any], ...] = (("unit", cs == 1), ("kept", kept_rank), ("reduced", reduced_rank))
+    variant, dims = _addressed(cs == 1, kept[:-1], reduced)
     outer, merged, threads, local = outputs // columns, 1, 1, (1,)
     if device.wide:
-        if reduced_rank == 1 and cs == 1 and reduced[0][1] == columns:
+        if len(reduced) == 1 and cs == 1 and reduced[0][1] == columns:
             merged = max(1, min(TILE // columns, count // 16))
         tiles = -(-columns // TILE)
         groups = _wide_groups(device, outputs * count)
@@ -133,15 +135,14 @@ def _columns(device: _Device, kept: list, reduced: list, outputs: int, count: in
         global_size = min(outer * tiles * splits, device.compute_units * 64) * width
         local = (width,)
         variant += (("WG", width),)
-    numbers = (outer, tiles, splits, count, columns, cs, co, threads, merged, *kept_args, *reduced_args)
+    numbers = (outer, tiles, splits, count, columns, cs, co, threads, merged, *dims)
     return Geometry("columns", variant, (global_size,), local, numbers, outputs * splits,
                     _merge(device, outputs, splits, count, merged, kept) if splits > 1 else None)
 
 
 def _merge(device: _Device, outputs: int, splits: int, count: int, merged: int, kept: list) -> tuple:
     """The second stage: (variant, global size, local size, numbers). Slots are in the kept dims' order from far to near."""
-    rank, args = _padded(kept, MOST_KEPT + 1, 3)
-    variant: tuple[tuple[str, Any], ...] = (("kept", rank),)
+    variant: tuple[tuple[str, Any], ...] = (("kept", MOST_KEPT),)
     threads, local = 1, (1,)
     if device.wide:
         global_size = min(_wide_groups(device, outputs * splits * 8), outputs)
@@ -151,7 +152,7 @@ def _merge(device: _Device, outputs: int, splits: int, count: int, merged: int, 
         global_size = min(-(-outputs * threads // width), device.compute_units * 64) * width
         local = (width,)
         variant += (("WG", width),)
-    return variant, (global_size,), local, (outputs, splits, count, merged, threads, *args)
+    return variant, (global_size,), local, (outputs, splits, count, merged, threads, *_filled(kept, MOST_KEPT, 3))
 
 
 @lru_cache(maxsize=4096)

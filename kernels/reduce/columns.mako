@@ -93,7 +93,7 @@ void columns(__global const ${dtype.storage} *restrict data, ${on.results()}, co
 %   if reduced == 1:
       from += row * merged * rs0;
 %   else:
-      ${on.unravel("row", "r", reduced, "from")}
+      ${on.unravel("(row * merged)", "r", reduced, "from")}
 %   endif
 %   if kind == "value":
       for (uint l = 0; l < width; l++) { ${on.element("b", f"from + l{step}")} const ${acc.c} a = a0[l]; a0[l] = ${translate(combine, acc)}; }
@@ -115,18 +115,14 @@ void columns(__global const ${dtype.storage} *restrict data, ${on.results()}, co
       }
 %   endif
 %   if levels == 3:
-      if (((row - lo) & 63) == 63) {
+      if (((row - lo) & 63) == 63 || row + 1 == hi) {
         ${lift(0)}
-        if (((row - lo) & 4095) == 4095) {
+        if (((row - lo) & 4095) == 4095 || row + 1 == hi) {
           ${lift(1)}
         }
       }
 %   endif
     }
-%   if levels == 3:
-    ${lift(0)}
-    ${lift(1)}
-%   endif
     const uint side = min(columns, width);
     for (uint c = 0; c < side; c++) {
       acc_t r = ${lane("c")};
