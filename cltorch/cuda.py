@@ -148,8 +148,10 @@ def is_tf32_supported() -> bool:
 
 
 def synchronize(device: Any = None) -> None:
-    """Wait until all launches on the device have ended. Pointwise results that nobody asked for yet aren't launched by this."""
-    resolve(device).synchronize()
+    """Launch what was recorded for the device, and wait until everything on it has ended."""
+    dev = resolve(device)
+    dev.launch_recorded()
+    dev.synchronize()
 
 
 def empty_cache() -> None:

@@ -153,3 +153,33 @@ def test_random_programs_match_numpy(device: Any) -> None:
                 tensors.append(torch.maximum(tensors[i], tensors[j]))
         for h, t in zip(hosts, tensors, strict=True):
             np.testing.assert_allclose(t.cpu().numpy(), h, rtol=1e-4, atol=1e-4)
+
+
+@LAZY
+def test_synchronisation_launches_what_was_recorded(device: Any) -> None:
+    x = torch.ones(1000, device=device)
+    y, total = x * 2, torch.zeros(1000, device=device)
+    total += y
+    assert pending(y) and pending(total)
+    torch.cuda.synchronize(device)
+    assert not pending(y) and not pending(total) and total.tolist() == [2.0] * 1000
+    for wait in (torch.cuda.Event().record, torch.cuda.current_stream(device).synchronize, torch.cuda.current_stream(device).query):
+        z = y + 1
+        wait()
+        assert not pending(z)
+
+
+def test_what_nobody_holds_is_never_launched(device: Any, launches: list[int]) -> None:
+    x = torch.ones(1000, device=device)
+    torch.cuda.synchronize(device)
+    launches.clear()
+    x * 3
+    torch.cuda.synchronize(device)
+    assert len(launches) == lazy.EAGER
+
+
+def test_the_list_of_recorded_storages_stays_short(device: Any) -> None:
+    x = torch.ones(10, device=device)
+    for _ in range(20000):
+        x = x + 1
+    assert len(x._dev.recorded) <= 4096

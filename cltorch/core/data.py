@@ -294,7 +294,7 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     if dtype is None:
         return f"torch.{'cuda.' if self.is_cuda else ''}{pointwise.TYPE_NAMES[self.dtype.name]}Tensor"
     if callable(dtype):
-        dtype = dtype.__name__
+        dtype = get_default_dtype() if dtype is Tensor else dtype.dtype
     if isinstance(dtype, str):
         names = {v: k for k, v in pointwise.TYPE_NAMES.items()}
         short = dtype.rsplit(".", 1)[-1].removesuffix("Tensor")

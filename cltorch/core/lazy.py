@@ -1,20 +1,21 @@
 """Chains: pointwise operators are recorded and launched together when somebody needs the result.
 
 Flush points, all of which end in ``realize`` here: an operator that isn't pointwise asks for a buffer (dispatch.buffer), the host
-reads, an assignment into part of a storage, a synchronisation or capture boundary, the end of backward, a chain that reached
+reads, an assignment into part of a storage, ``cuda.synchronize`` or a recorded event, a capture boundary, the end of backward, a chain that reached
 ``LIMIT``, an operator on memory shared with NumPy, and every operator under CLTORCH_EAGER=1.
 """
 from __future__ import annotations
 
 import sys
 from typing import Any, cast
+from weakref import ref
 
 from .. import config
 from ..codegen.fusion import CONSTANT, DENSE, SHIFTED, SINGLE, STRIDED, UNIT, Chain, Step, render_chain
 from ..runtime import program
-from ..runtime.device import Device
+from ..runtime.device import LAUNCHERS, Device
 from ..shape import collapse, contiguous_strides
-from .storage import Read, Value
+from .storage import Read, Storage, Value
 
 LIMIT = 24  # steps and leaves of one chain: keeps kernel arguments under 1024 bytes and compilation short
 EAGER = bool(config.get("EAGER"))
@@ -296,3 +297,28 @@ def realize(value: Value) -> Any:
         elif not _flush_one(value):
             flush((value,))
     return value.block
+
+
+def remember(storage: Storage, dev: Device) -> None:
+    """Notes that a storage's content was recorded only. The list is sifted when it has doubled, so a call costs a constant."""
+    recorded = dev.recorded
+    recorded.append(ref(storage))
+    if len(recorded) > dev.recorded_limit:
+        dev.recorded = [entry for entry in recorded if _waits(entry())]
+        dev.recorded_limit = 1024 + 2 * len(dev.recorded)
+
+
+def _waits(storage: Storage | None) -> bool:
+    return storage is not None and storage.value.block is None
+
+
+def launch_recorded(dev: Device) -> None:
+    """Launches every recorded operator of a device whose result somebody still holds."""
+    waiting, dev.recorded = dev.recorded, []
+    for entry in waiting:
+        storage = entry()
+        if storage is not None:
+            realize(storage.value)
+
+
+LAUNCHERS.append(launch_recorded)

@@ -23,7 +23,7 @@ from ..runtime.device import Device
 from ..shape import Size, broadcast_pair, broadcast_strides, contiguous_strides
 from . import autograd, lazy
 from .autograd import Like, OperatorNode, Saved, edge
-from .lazy import LIMIT, flush, realize
+from .lazy import LIMIT, flush, realize, remember
 from .modes import modes
 from .storage import Read, Storage, Value
 from .tensor import TYPE_NAMES, Tensor, _new, fresh, isolate, make, unique
@@ -203,7 +203,8 @@ def record(instruction: Instruction, args: tuple, scalars: tuple, shape: Size, d
         n *= size
     d = instruction.result
     t = _new(Tensor)
-    t.storage = Storage(Value(None, dev, d, n, instruction, args, scalars, layout, weight), dev, n * d.itemsize)
+    t.storage = storage = Storage(Value(None, dev, d, n, instruction, args, scalars, layout, weight), dev, n * d.itemsize)
+    remember(storage, dev)
     t.dtype, t.shape, t._strides, t.offset, t._dev, t.plain = d, shape, contiguous_strides(shape), 0, dev, True
     return t
 
@@ -288,6 +289,7 @@ def assign(target: Tensor, source: Tensor) -> None:
     if target.plain and not storage.shared:
         if storage.value is not source.storage.value:
             storage.value = source.storage.value
+            remember(storage, storage.device)
     elif target.numel():
         _write_through(target, source)
     storage.version += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from .observe import Observer, chosen_observers, debug
 from .spec import ALIASES, CHOSEN, current_index, default_device, device, set_default_device, unknown
 
 __all__ = ["Device", "current_index", "default_device", "device", "devices", "get", "host", "resolve", "set_current_index", "set_default_device"]
+LAUNCHERS: list[Callable[[Device], None]] = []  # the layer that records operators adds what launches them
 LATE = ("allocator", "context", "queue", "queues", "shares_host", "staged")
 
 
@@ -26,6 +28,7 @@ class Device:
     ``context``, ``queue`` and ``allocator`` are opened when first read. ``queue`` is the current stream's in-order queue.
     ``shares_host``: kernels work in host memory (probed). ``staged``: a "cpu" whose kernels run on copies of host memory.
     ``checks``: functions that run once, when the host next waits (they raise errors that kernels reported).
+    ``recorded``: weak references to storages whose content may still wait for its launch; above ``recorded_limit`` they are sifted.
     ``recorder``, where not None, receives launches instead of the queue: (kernel handle, global size, local size, arguments) of a
     kernel, (command, arguments, keywords) of a copy or fill.
     """
@@ -33,7 +36,8 @@ class Device:
     __slots__ = ("__weakref__", "_recorder", "allocator", "checks", "cl_device", "compute_units", "context", "driver_version", "engine",
                  "extensions", "global_mem_size", "has_fp64", "index", "inflight", "kernels", "kind", "lanes", "local_mem_size", "lost",
                  "max_alloc", "max_work_group_size", "name", "observers", "platform_name", "programs", "queue", "queues", "quirks",
-                 "rng", "shares_host", "spec", "staged", "strategy", "stream", "type", "vendor", "version", "wide_groups")
+                 "recorded", "recorded_limit", "rng", "shares_host", "spec", "staged", "strategy", "stream", "type", "vendor", "version",
+                 "wide_groups")
 
     allocator: Any
     context: Any
@@ -47,6 +51,8 @@ class Device:
         self.programs: dict = {}
         self.inflight: list = []
         self.checks: list = []
+        self.recorded: list = []
+        self.recorded_limit = 1024
         self.lanes: list = []
         self.rng: Any = {}
         self.observers = chosen_observers()
@@ -184,6 +190,11 @@ class Device:
             raise LaunchError(f"{self.spec} ({self.name}) failed while it was waited for: {error}. CLTORCH_SYNC=1 names the kernel") \
                 from error
         self._check()
+
+    def launch_recorded(self) -> None:
+        """Launch every recorded operator whose result somebody still holds."""
+        for launch in LAUNCHERS:
+            launch(self)
 
     def _check(self) -> None:
         while self.checks:

@@ -1,8 +1,8 @@
 """Streams and events.
 
 A stream is an in-order queue of its own. The current stream belongs to the device, for all threads. Entering or leaving a stream
-orders the new queue after the old one: pointwise chains are launched when somebody needs them, perhaps on another stream than the
-one they were recorded on, and memory is reused across streams, so a program must not depend on ``wait_stream`` for being right.
+orders the new queue after the old one: pointwise chains are launched when somebody needs them or the stream is waited for, perhaps
+on another stream than the one they were recorded on, and memory is reused across streams, so a program must not depend on ``wait_stream`` for being right.
 """
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ class Stream:
         return f"<cltorch.cuda.Stream device={self.device} stream_id={self.stream_id}>"
 
     def query(self) -> bool:
-        """Whether everything enqueued on this stream has ended. Gives an idle driver a millisecond to say so."""
+        """Whether everything given to this stream has ended. Gives an idle driver a millisecond to say so."""
+        self._launch_recorded()
         marker = cl.enqueue_marker(self.queue)
         self.queue.flush()
         deadline = time.perf_counter() + 1e-3
@@ -70,8 +71,14 @@ class Stream:
         return True
 
     def synchronize(self) -> None:
-        """Wait for everything enqueued on this stream."""
+        """Wait for everything given to this stream."""
+        self._launch_recorded()
         self.queue.finish()
+
+    def _launch_recorded(self) -> None:
+        """Recorded operators belong to the current stream."""
+        if self.queue is self._device.queue:
+            self._device.launch_recorded()
 
     def wait_event(self, event: Event) -> None:
         """Later work on this stream starts after the event."""
@@ -167,8 +174,9 @@ class Event:
         self._device: Device | None = None
 
     def record(self, stream: Stream | None = None) -> None:
-        """Mark the end of what is enqueued on the stream (the current one by default) now."""
+        """Mark the end of what was given to the stream (the current one by default) until now."""
         stream = current_stream() if stream is None else stream
+        stream._launch_recorded()
         self._device = stream._device
         self._event = cl.enqueue_marker(stream.queue)
         stream.queue.flush()
