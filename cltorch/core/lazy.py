@@ -300,12 +300,16 @@ def realize(value: Value) -> Any:
 
 
 def remember(storage: Storage, dev: Device) -> None:
-    """Notes that a storage's content was recorded only. The list is sifted when it has doubled, so a call costs a constant."""
-    recorded = dev.recorded
-    recorded.append(ref(storage))
-    if len(recorded) > dev.recorded_limit:
-        dev.recorded = [entry for entry in recorded if _waits(entry())]
-        dev.recorded_limit = 1024 + 2 * len(dev.recorded)
+    """Notes that a storage's content was recorded only, for ``launch_recorded``."""
+    dev.recorded.append(ref(storage))
+    if len(dev.recorded) > dev.recorded_limit:
+        sift(dev)
+
+
+def sift(dev: Device) -> None:
+    """Forgets what no longer waits. The list may double until the next time, so a record costs a constant."""
+    dev.recorded = [entry for entry in dev.recorded if _waits(entry())]
+    dev.recorded_limit = 1024 + 2 * len(dev.recorded)
 
 
 def _waits(storage: Storage | None) -> bool:

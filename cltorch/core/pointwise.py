@@ -5,6 +5,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from ..runtime.device import Device
 from ..shape import Size, broadcast_pair, broadcast_strides, contiguous_strides
 from . import autograd, lazy
 from .autograd import Like, OperatorNode, Saved, edge
-from .lazy import LIMIT, flush, realize, remember
+from .lazy import LIMIT, flush, realize, remember, sift
 from .modes import modes
 from .storage import Read, Storage, Value
 from .tensor import TYPE_NAMES, Tensor, _new, fresh, isolate, make, unique
@@ -204,7 +205,10 @@ def record(instruction: Instruction, args: tuple, scalars: tuple, shape: Size, d
     d = instruction.result
     t = _new(Tensor)
     t.storage = storage = Storage(Value(None, dev, d, n, instruction, args, scalars, layout, weight), dev, n * d.itemsize)
-    remember(storage, dev)
+    recorded = dev.recorded  # ``remember`` in place: a call would cost as much as the rest of it
+    recorded.append(ref(storage))
+    if len(recorded) > dev.recorded_limit:
+        sift(dev)
     t.dtype, t.shape, t._strides, t.offset, t._dev, t.plain = d, shape, contiguous_strides(shape), 0, dev, True
     return t
 
