@@ -49,7 +49,7 @@ def cases(ops: list[Operator], dtypes: Any = TABLE) -> list[Any]:
     return [pytest.param(op, d, id=f"{op.namespaces[0]}.{op.name}-{d.name}") for op in ops for d in dtypes]
 
 
-# Every type is tried forward and contiguous; elsewhere one of each kind of kernel is enough.
+# Every type is tried forward and contiguous; elsewhere one of each kind of kernel is enough: building kernels is most of the tests' time.
 FEW = (float32, complex64, int32, bool_)
 SEVERAL = (uint8, int32, float16, float32, complex64, bool_)
 INEXACT = (float16, float32, complex64)
@@ -140,7 +140,9 @@ LAYOUTS = {"vector": lambda k: (19,), "scalar": lambda k: (), "empty": lambda k:
 @pytest.mark.parametrize("op, d", cases(PLAIN))
 def test_values_and_types(op: Operator, d: Any, device: Any) -> None:
     draw, count = Draw(op, d, device), len(op.engine.operands)
-    for layout in LAYOUTS.values():
+    for name, layout in LAYOUTS.items():
+        if name == "broadcast" and d not in FEW:
+            continue
         operands = draw.operands([layout(k) for k in range(count)])
         want, error = in_torch(oracle(op), to_torch(operands), {})
         if error is not None:

@@ -176,7 +176,7 @@ def dtypes_and_casting(n: Notebook) -> None:
     n.show((torch.ones(2, dtype=torch.uint8) + torch.ones(2, dtype=torch.int8)).dtype, (torch.ones(2) + torch.tensor(1.0, dtype=torch.float64)).dtype)
     n.show((torch.ones(2, dtype=torch.float16) + torch.ones(2)).dtype, torch.result_type(torch.tensor([1]), 1.5))
     n.show(torch.promote_types(torch.int32, torch.float16), torch.tensor([1, 2]).dtype, torch.tensor([1.0]).dtype, torch.get_default_dtype(), torch.finfo(torch.float32).eps, torch.iinfo(torch.int8).max)
-    n.show(torch.tensor([1, 2], dtype=torch.float), torch.tensor(2.0).to(torch.tensor(1)), t.type(), torch.is_floating_point(t), t.to(torch.complex64))
+    n.show(torch.tensor([1, 2], dtype=torch.float), torch.tensor(2.0).to(torch.tensor(1)), t.type().replace("cuda.", ""), torch.is_floating_point(t), t.to(torch.complex64))
     n.show(torch.FloatTensor([1, 2]), torch.LongTensor([3]), torch.tensor([3.0]).type(torch.DoubleTensor).dtype)
 
 

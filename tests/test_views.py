@@ -251,3 +251,19 @@ def test_less_common_forms() -> None:
     same(lambda t, i: t.unravel_index(i, (3, 4, 5)), np.array([[7, 59], [0, 23]]))
     raises_alike(RuntimeError, lambda t, x: x.sum_to_size(2), values((3, 4)))
     raises_alike(RuntimeError, lambda t, x: x.resize_(2), values((3, 4)))
+
+
+@pytest.mark.parametrize("write", [lambda x, v, w: x.mul_(w), lambda x, v, w: v.add_(w[:2]), lambda x, v, w: x.copy_(w * 2),
+                                   lambda x, v, w: x.__setitem__(slice(0, 2), w[1:])], ids=["base", "view", "copy", "index"])
+def test_views_made_before_the_base_required_a_gradient(write: object) -> None:
+    def run(t: object, device: str) -> list[object]:
+        x = t.ones(3, device=device) + 1
+        v, u, dead = x[:2], x.view(1, 3)[:, 1:], [x[k % 3] for k in range(40)]
+        dead.clear()
+        w = t.tensor([1.0, 2.0, 3.0], requires_grad=True, device=device)
+        write(x, v, w)
+        (v * v).sum().backward(retain_graph=True)
+        (u * 3).sum().backward()
+        return [v.requires_grad, u.requires_grad, w.grad.tolist(), u.tolist(), len(x._views or []) if t is cltorch else 0]
+
+    assert run(cltorch, DEVICE) == run(torch, "cpu")

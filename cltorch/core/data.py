@@ -321,7 +321,8 @@ def reduce_ex(self: Tensor, protocol: Any) -> tuple:
     return _rebuild, (type(self), np.ascontiguousarray(self._host()), self.dtype, str(self.device), self._rg, state)
 
 
-_STATE = frozenset(("storage", "dtype", "shape", "_strides", "offset", "_dev", "plain", "_rg", "_fn", "_base", "_view", "_generation", "_hooks", "_grad"))
+_STATE = frozenset(("storage", "dtype", "shape", "_strides", "offset", "_dev", "plain", "_rg", "_fn", "_base", "_view", "_views", "_generation",
+                    "_hooks", "_grad"))
 
 
 def _rebuild(cls: type, bits: np.ndarray, d: dtype, place: str, requires_grad: bool, state: dict) -> Tensor:

@@ -370,6 +370,7 @@ def adopt(target: Tensor, result: Tensor) -> None:
     else:
         target._fn, target.output_nr, target._rg = result._fn, result.output_nr, result._rg
         target._generation += 1
+        _renew_views(target)
 
 
 def check_inplace(target: Tensor, name: str) -> None:
@@ -429,6 +430,28 @@ def _rebase_view(view: Tensor, base: Tensor, result: Tensor) -> None:
     base._generation += 1
     refresh_view(view)
     view._generation = base._generation
+    _renew_views(base)
+
+
+def note_view(base: Tensor, view: Tensor) -> None:
+    """Remembers a view whose base requires no gradient yet: a write may change that. Dead entries go when the list has doubled."""
+    views = base._views
+    if views is None:
+        views = base._views = []
+    elif len(views) >= 16 and len(views) & (len(views) - 1) == 0:
+        views[:] = [entry for entry in views if entry() is not None]
+    views.append(ref(view))
+
+
+def _renew_views(base: Tensor) -> None:
+    """The base requires gradients now, and so do the views that were made before."""
+    if base._rg and base._views is not None:
+        for entry in base._views:
+            view = entry()
+            if view is not None and view._generation != base._generation:
+                refresh_view(view)
+                view._generation = base._generation
+        base._views = None
 
 
 def refresh_view(view: Tensor) -> None:
@@ -494,4 +517,4 @@ def wrap_int(value: int, d: dtype) -> int:
 
 autograd.set_fills(lambda shape, d, dev: constant(shape, 0, d, dev), lambda shape, d, dev: constant(shape, 1, d, dev))
 __all__ = ["BOOLEAN", "CONVERT", "FLOAT", "PROMOTE", "REAL", "SAME", "Instruction", "Pointwise", "adopt", "assign", "attach", "check_inplace",
-           "constant", "default_complex", "fresh", "inplace", "make", "record", "refresh_view", "result_type", "run_now"]
+           "constant", "default_complex", "fresh", "inplace", "make", "note_view", "record", "refresh_view", "result_type", "run_now"]

@@ -42,6 +42,7 @@ class Tensor:
     _base: Tensor | None = None
     _view: Any = None  # for a view: remakes its gradient edge after its base was written in place
     _generation = 0
+    _views: list | None = None  # weak references to views made while this tensor required no gradient
     _hooks: dict | None = None
     _retains = False
     layout = "torch.strided"

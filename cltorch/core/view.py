@@ -9,7 +9,7 @@ from . import pointwise
 from .autograd import Like, OperatorNode, edge
 from .lazy import realize
 from .modes import modes
-from .pointwise import assign, refresh_view
+from .pointwise import assign, note_view, refresh_view
 from .storage import Storage
 from .tensor import Tensor, alias, empty, make
 
@@ -29,9 +29,11 @@ def view_of(t: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], offset:
     """A differentiable view: shares t's storage; ``rule(*names)`` maps the view's gradient to t's."""
     out = alias(t, shape, strides, offset, d)
     if d is None or d is t.dtype:
-        out._base = t if t._base is None else t._base
+        base = out._base = t if t._base is None else t._base
         out._view = refresh_view
-        out._generation = out._base._generation
+        out._generation = base._generation
+        if not base._rg and modes.grad:
+            note_view(base, out)
     if modes.grad and t._rg and rule is not None:
         out._fn = OperatorNode(name, [edge(t)], saved or {}, [(rule, names, None)], [Like(t)])
         out._rg = True
