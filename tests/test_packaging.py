@@ -35,10 +35,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_is_pure_and_complete(wheel: Path) -> None:
     assert wheel.name.endswith("-py3-none-any.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    for template in (ROOT / "kernels").rglob("*.mako"):
+    for template in filter(Path.is_file, (ROOT / "kernels").rglob("*")):
         assert f"cltorch/{template.relative_to(ROOT).as_posix()}" in names
-    for tool in ("list_devices", "show_kernel", "bench_dispatch", "bench_ops"):
+    for tool in ("list_devices", "show_kernel", "bench", "bench_dispatch", "bench_ops"):
         assert f"cltorch/tools/{tool}.py" in names
+    for part in (ROOT / "tools" / "benchmarks").glob("[!_]*.*"):
+        assert f"cltorch/tools/benchmarks/{part.name}" in names
     assert {"cltorch/py.typed", "cltorch/__init__.pyi"} <= names
     assert not any(name.startswith(("tests/", "examples/", "kernels/", "tools/")) for name in names)
 
@@ -59,7 +61,7 @@ def test_bare_checkout_works(tmp_path: Path) -> None:
     assert Path(lines[0]).is_relative_to(ROOT)
 
 
-@pytest.mark.parametrize("tool", ["list_devices", "bench_dispatch", "bench_ops", "show_kernel"])
+@pytest.mark.parametrize("tool", ["list_devices", "bench", "bench_dispatch", "bench_ops", "show_kernel"])
 def test_tools_are_scripts_and_modules(tool: str, tmp_path: Path) -> None:
     for command in ([ROOT / "tools" / f"{tool}.py"], ["-m", f"cltorch.tools.{tool}"]):
         assert "usage" in run(sys.executable, *command, "--help", cwd=tmp_path, extra={"PYTHONPATH": str(ROOT)})

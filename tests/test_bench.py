@@ -1,0 +1,250 @@
+"""The benchmark: its cases run and mean the same in every library, its files and its page hold everything. Nothing here depends on time."""
+from __future__ import annotations
+
+import copy
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cltorch
+from cltorch.tools import bench, bench_dispatch, bench_ops
+from cltorch.tools.benchmarks import contestants as people
+from cltorch.tools.benchmarks import report, results, table
+from cltorch.tools.benchmarks.case import SCALES, TINY, Case, Input, Mode
+from cltorch.tools.benchmarks.contestants import Cltorch, Contestant, Numpy
+from cltorch.tools.benchmarks.environment import busy, describe, environment
+from cltorch.tools.benchmarks.measure import Entry, Plan, Race, deadlines
+from cltorch.tools.benchmarks.results import Row, Run, Shares
+
+CASES = [case for build in bench.SUITES.values() for case in build(TINY)]
+CALLS = [case for case in CASES if case.call]
+ONE_ROUND = Plan(seconds=0.0, sample=0.0, fewest=1, most=1)
+
+
+def name_of(case: Case) -> str:
+    return "-".join(case.key).replace(" ", "_")
+
+
+def numbers(result: Any) -> np.ndarray:
+    return np.asarray(result.detach().to(cltorch.float32).cpu().numpy() if isinstance(result, cltorch.Tensor) else result, np.float32)
+
+
+def compute(contestant: Contestant, case: Case) -> np.ndarray:
+    result = contestant.prepare(case)()
+    return numbers(result if isinstance(result, (cltorch.Tensor, np.ndarray, np.generic)) else result.detach().float().cpu().numpy())
+
+
+def close(mine: np.ndarray, theirs: np.ndarray, case: Case) -> None:
+    rough = case.dtype in ("float16", "bfloat16")
+    np.testing.assert_allclose(mine, theirs, rtol=3e-2 if rough else 1e-4, atol=3e-2 if rough else 1e-4)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Every tiny case, once, on every device, through the command line."""
+    file = tmp_path_factory.mktemp("bench") / "run.json"
+    assert bench.main(["--scale", "tiny", "--rounds", "1", "--device", "all", "cpu", "--rival", "numpy", "--json", str(file)]) == 0
+    return results.load(file)
+
+
+@pytest.mark.parametrize("case", CALLS, ids=name_of)
+def test_cases_mean_the_same_in_numpy(case: Case, device: cltorch.device) -> None:
+    if case.numpy is None:
+        pytest.skip("NumPy has no such operator")
+    close(compute(Cltorch(str(device)), case), compute(Numpy(np, "numpy", "cpu", "numpy"), case), case)
+
+
+@pytest.mark.parametrize("case", CALLS, ids=name_of)
+def test_cases_mean_the_same_in_torch(case: Case, device: cltorch.device) -> None:
+    torch = pytest.importorskip("torch")
+    close(compute(Cltorch(str(device)), case), compute(people.Torch(torch, "torch", "cpu", "torch cpu"), case), case)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.build], ids=name_of)
+def test_training_cases_learn(case: Case, device: cltorch.device) -> None:
+    step = Cltorch(str(device)).prepare(case)
+    losses = [step()[0].item() for _ in range(30)]
+    assert all(map(math.isfinite, losses)) and losses[-1] < losses[0]
+
+
+def test_case_names_are_unique_and_show() -> None:
+    for scale in SCALES.values():
+        found = [case for build in bench.SUITES.values() for case in build(scale)]
+        assert len({case.key for case in found}) == len(found)
+        assert all(len(Row(*case.key, "", "", 0, 0).title) <= 41 for case in found)
+        assert {case.suite for case in found} == set(bench.SUITES)
+
+
+def test_every_case_ran_on_every_device(run: Run) -> None:
+    labels = [str(d.spec) for d in people.runtime.devices()] + ["cpu", "numpy"]
+    assert [who["label"] for who in run.contestants] == labels
+    assert results.cases(run.rows) == [case.key for case in CASES]
+    assert [(row.key, row.contestant) for row in run.rows] == [(case.key, label) for case in CASES for label in labels]
+    lacking = {who["label"] for who in run.contestants if not who.get("fp64", True)}
+    for row in run.rows:
+        if row.contestant == "numpy" and not row.seconds:
+            assert row.note == "not in this library"
+        elif row.dtype == "float64" and row.contestant in lacking:
+            assert row.note.startswith("UnsupportedDtypeError") and not row.seconds
+        else:
+            assert not row.note and row.seconds and row.calls >= 1 and min(row.seconds) > 0, row
+
+
+def test_environment_is_complete(run: Run) -> None:
+    assert {"when", "os", "python", "cpu", "cores", "memory", "load", "cltorch", "commit", "versions", "variables", "options"} <= set(run.environment)
+    assert {"pyopencl", "numpy", "mako"} <= set(run.environment["versions"])
+    first = run.contestants[0]
+    properties = cltorch.cuda.get_device_properties(0)
+    assert (first["name"], first["driver"], first["opencl"]) == (properties.name, properties.driver_version, properties.opencl_version)
+    assert isinstance(first["profiles"], list) and first["platform"] and first["strategy"] in ("wide", "grid")
+    assert busy({"load": 9.0, "cores": 2}) and not busy({"load": 0.1, "cores": 2}) and not busy({"load": None, "cores": 2})
+
+
+def test_json_round_trip(run: Run, tmp_path: Path) -> None:
+    run.save(tmp_path / "again.json")
+    assert results.load(tmp_path / "again.json") == run
+    (tmp_path / "other.json").write_text(json.dumps({"schema": 99}))
+    (tmp_path / "broken.json").write_text("{")
+    for name in ("other", "broken", "absent"):
+        with pytest.raises(ValueError, match=f"{name}.json is no file of bench.py"):
+            results.load(tmp_path / f"{name}.json")
+
+
+def test_table_fits_a_terminal(run: Run) -> None:
+    for suite in bench.SUITES:
+        text = table.suite_table(suite, run.rows, run.contestants[0]["label"])
+        assert all(len(line) <= table.WIDTH for line in text.splitlines())
+        assert all(row.title in text for row in run.rows if row.suite == suite)
+    assert all(len(line) <= table.WIDTH for line in table.summary(run, "cuda:0").splitlines())
+
+
+def test_page_holds_every_contestant_and_case(run: Run, tmp_path: Path) -> None:
+    other = copy.deepcopy(run)
+    other.contestants[0]["name"] = "GeForce <RTX> 9090"
+    other.missing["tinygrad"] = "not installed"
+    other.rows[0].note, other.rows[0].seconds = "OutOfMemoryError: no memory", []
+    run.save(tmp_path / "one.json")
+    other.save(tmp_path / "two.json")
+    assert bench.main(["--report", str(tmp_path / "one.json"), str(tmp_path / "two.json"), "--out", str(tmp_path / "new" / "page.html")]) == 0
+    page = (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
+    for row in run.rows:
+        assert f"<td>{row.title}</td>" in page
+    for text in ("GeForce &lt;RTX&gt; 9090", "tinygrad in two: not installed", "OutOfMemoryError: no memory", run.environment["cpu"], run.environment["when"][:10]):
+        assert text in page
+    _, _, names = report.merge([(run, "one"), (other, "two")])
+    assert len(names) == 2 * len(run.contestants) == len(set(names)) and all(name.replace("<", "&lt;").replace(">", "&gt;") in page for name in names)
+    assert "src=\"http" not in page and "href" not in page and page.count("data:image/png;base64,") == len(bench.SUITES) + 1
+    assert {path.name for path in (tmp_path / "new").glob("*.png")} == {f"page-{name}.png" for name in ("summary", *bench.SUITES)}
+
+
+def test_report_without_any_time_says_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    Run(environment({}), [describe(Cltorch("cuda:0"))], [Row("memory", "copy", "float32", "cuda:0", "THROUGHPUT", 1.0, 0.0, note="failed")]).save(tmp_path / "empty.json")
+    with pytest.raises(SystemExit):
+        bench.main(["--report", str(tmp_path / "empty.json")])
+    assert "nothing was measured" in capsys.readouterr().err
+
+
+def test_missing_rival_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    monkeypatch.setitem(people.RIVALS, "no_such_library", lambda library: [])
+    file = tmp_path / "run.json"
+    assert bench.main(["launch", "--only", "record a + b", "--scale", "tiny", "--rounds", "1", "--rival", "no_such_library", "--json", str(file)]) == 0
+    assert "no_such_library not installed" in capsys.readouterr().out
+    assert "no_such_library" in results.load(file).missing
+
+
+@pytest.mark.parametrize(("arguments", "message"), [(["nonsense"], "no such suite"), (["--device", "cuda:99"], "cuda:99"), (["--rival", "jax9"], "is no rival")])
+def test_wrong_arguments(arguments: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        bench.main(arguments)
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_the_older_tools_are_suites_of_it(capsys: pytest.CaptureFixture) -> None:
+    assert bench_ops.main(["--scale", "tiny", "--rounds", "1", "--only", "softmax", "--size", "4096"]) == 0
+    text = capsys.readouterr().out
+    assert "softmax" in text and "copy" in text and "LAUNCH" not in text
+    assert bench_dispatch.main(["--scale", "tiny", "--rounds", "1", "--only", "record a + b"]) == 0
+    assert "LAUNCH" in capsys.readouterr().out
+
+
+class Failing(Contestant):
+    """Fails at its n-th wait."""
+
+    def __init__(self, fails_at: int) -> None:
+        super().__init__(np, "failing", "cpu", "failing")
+        self.left = fails_at
+
+    def prepare(self, case: Case) -> Any:
+        return lambda: None
+
+    def wait(self) -> None:
+        self.left -= 1
+        if self.left <= 0:
+            raise MemoryError("no more\nof it")
+
+
+@pytest.mark.parametrize("fails_at", [1, 4, 8])
+def test_a_failing_contestant_is_a_row_and_the_others_go_on(fails_at: int) -> None:
+    case = Case("memory", "copy", inputs=(Input((8,)),), moved=64.0, numpy=lambda t, x: x * 2)
+    race = Race([Failing(fails_at), Numpy(np, "numpy", "cpu", "numpy")], Plan(seconds=0.0, sample=0.0, fewest=9, most=9), [case])
+    failed, fine = race.run(case)
+    assert failed.note == "MemoryError: no more" and not failed.seconds
+    assert not fine.note and len(fine.seconds) == 9
+
+
+def test_what_takes_too_long_is_left_out() -> None:
+    small, large = (Case("gemm", f"{n}", inputs=(Input((n, n)),) * 2, flops=2.0 * n ** 3, numpy=lambda t, x, y: x @ y) for n in (16, 64))
+    race = Race([Numpy(np, "numpy", "cpu", "numpy")], ONE_ROUND._replace(limit=0.0), [small, large])
+    assert race.run(small)[0].seconds and "a call" in race.run(large)[0].note
+    late = Race([Numpy(np, "numpy", "cpu", "numpy")], ONE_ROUND._replace(total=1e-9), [small])
+    assert late.run(small)[0].note.startswith("left out: the suite's part")
+    ends = deadlines(CASES, 100.0)
+    assert list(ends) == list(bench.SUITES) and sorted(ends.values()) == list(ends.values()) and ends["train"] == 100.0
+    assert ends["train"] - ends["ops"] > 20
+
+
+@pytest.mark.parametrize("mode", list(Mode), ids=lambda mode: mode.name)
+def test_each_mode_settles_and_waits(mode: Mode) -> None:
+    told: list[str] = []
+
+    class Told(Contestant):
+        def prepare(self, case: Case) -> Any:
+            return lambda: told.append("call")
+
+        def settle(self, result: Any) -> None:
+            told.append("settle")
+
+        def wait(self) -> None:
+            told.append("wait")
+
+    entry = Entry(Case("launch", "x", mode=mode), Told(np, "told", "cpu", "told"), ONE_ROUND)
+    entry.call, entry.row.calls = entry.contestant.prepare(entry.case), 2
+    entry.take()
+    expected = {Mode.THROUGHPUT: "call settle call settle", Mode.LAUNCH: "call settle call settle", Mode.RECORD: "call call",
+                Mode.ROUND_TRIP: "call settle wait call settle wait", Mode.STEPS: "call call settle"}
+    assert told == f"wait {expected[mode]} wait".split() and len(entry.row.seconds) == 1
+
+
+def test_figures_of_rows() -> None:
+    def row(suite: str, name: str, who: str, seconds: float, moved: float = 0.0, flops: float = 0.0) -> Row:
+        return Row(suite, name, "float32", who, "THROUGHPUT", moved, flops, 1, [seconds] * 3)
+
+    copy_a, sum_a = row("memory", "copy", "a", 1.0, moved=2e9), row("memory", "sum", "a", 1.0, moved=1e9)
+    small, large, copy_b = row("gemm", "1", "a", 1.0, flops=1e9), row("gemm", "2", "a", 1.0, flops=4e9), row("memory", "copy", "b", 0.25, moved=2e9)
+    step = row("train", "MLP", "b", 0.5)
+    shares = Shares([copy_a, sum_a, small, large, copy_b, step])
+    assert shares.of(sum_a) == (50.0, "copy") and shares.of(small) == (25.0, "peak") and shares.of(large) == (100.0, "peak") and shares.of(step) is None
+    assert copy_a.rate == (2.0, "GB/s") and large.rate == (4.0, "GFLOP/s") and step.rate == (2.0, "steps/s") and copy_a.spread == 0.0
+    assert results.speedups([copy_a, copy_b], "a")["memory", "b"] == (pytest.approx(4.0), 1)
+    assert [results.human_seconds(s) for s in (2.0, 0.0123, 1.5e-5, 2e-7)] == ["2 s", "12.3 ms", "15 µs", "200 ns"]
+    assert [results.human_rate(r) for r in ((12345.6, "GFLOP/s"), (3.14159, "GB/s"), (1234.0, "GB/s"))] == ["12.3 TFLOP/s", "3.14 GB/s", "1234 GB/s"]
+
+
+def test_describe_tells_devices_from_rivals() -> None:
+    rival = describe(Numpy(np, "numpy", "cpu", "numpy"))
+    assert rival["version"] == np.__version__ and "driver" not in rival
+    assert report.display(rival) == f"numpy {np.__version__}"

@@ -1,0 +1,145 @@
+"""Interleaved timing: every contestant takes its turn in each round, so that what else the machine does hits all alike."""
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from .case import Case, Mode
+from .contestants import Contestant
+from .results import Row
+
+PAUSE = 0.005  # seconds: an OpenMP library's workers spin for a while after their last call, and would be timed with the next contestant
+
+
+class Plan(NamedTuple):
+    """``seconds`` of samples a contestant spends on a case, in samples of about ``sample`` seconds or one call, in ``fewest`` to ``most`` rounds (fewer
+    where one call takes all of ``slow`` seconds); a call that would take longer than ``limit`` seconds is left out; the run is over after ``total``."""
+
+    seconds: float = 0.5
+    sample: float = 0.01
+    fewest: int = 3
+    most: int = 25
+    slow: float = math.inf
+    limit: float = 20.0
+    total: float = math.inf
+
+
+class Entry:
+    """One contestant in one case: its call, how many calls make a sample, the samples."""
+
+    def __init__(self, case: Case, contestant: Contestant, plan: Plan) -> None:
+        self.case, self.contestant, self.plan = case, contestant, plan
+        self.row = Row(case.suite, case.name, case.dtype, contestant.label, case.mode.name, case.moved, case.flops)
+        self.call: Callable[[], Any] | None = None
+        self.spent = 0.0
+
+    def prepare(self) -> None:
+        """Inputs, a first call that compiles, and others that tell how many calls make a sample."""
+        self.call = self.contestant.prepare(self.case)
+        if self.call is None:
+            self.row.note = "not in this library"
+            return
+        sample(self.case.mode, self.contestant, self.call, 1)
+        self.calibrate()
+        if self.row.calls > 1:
+            self.calibrate()
+
+    def calibrate(self) -> None:
+        once = sample(self.case.mode, self.contestant, self.call, self.row.calls)
+        self.row.calls = max(1, min(1000, round(self.plan.sample / max(once, 1e-7))))
+
+    def take(self) -> None:
+        seconds = sample(self.case.mode, self.contestant, self.call, self.row.calls)
+        self.row.seconds.append(seconds)
+        self.spent += seconds * self.row.calls
+
+    @property
+    def done(self) -> bool:
+        count, plan = len(self.row.seconds), self.plan
+        enough = count >= plan.most or (count >= plan.fewest and self.spent >= plan.seconds) or self.spent >= plan.slow
+        return self.call is None or bool(self.row.note) or enough
+
+
+def sample(mode: Mode, contestant: Contestant, call: Callable[[], Any], count: int) -> float:
+    """Seconds a call, of ``count`` calls, the device idle at the start."""
+    contestant.wait()
+    start = time.perf_counter()
+    result = repeat(mode, contestant, call, count)
+    if mode is Mode.STEPS:
+        contestant.settle(result)
+    if mode in (Mode.LAUNCH, Mode.RECORD):
+        stop = time.perf_counter()
+        contestant.wait()
+    else:
+        contestant.wait()
+        stop = time.perf_counter()
+    return (stop - start) / count
+
+
+def repeat(mode: Mode, contestant: Contestant, call: Callable[[], Any], count: int) -> Any:
+    result, settles, waits = None, mode in (Mode.THROUGHPUT, Mode.LAUNCH, Mode.ROUND_TRIP), mode is Mode.ROUND_TRIP
+    for _ in range(count):
+        result = call()
+        if settles:
+            contestant.settle(result)
+        if waits:
+            contestant.wait()
+    return result
+
+
+class Race:
+    """Runs cases one after the other over the same contestants and remembers what is too slow or too late."""
+
+    def __init__(self, contestants: Sequence[Contestant], plan: Plan, cases: Sequence[Case]) -> None:
+        self.contestants, self.plan, self.start = contestants, plan, time.perf_counter()
+        self.per_flop: dict[tuple[str, str], float] = {}
+        self.ends = deadlines(cases, plan.total)
+
+    def run(self, case: Case) -> list[Row]:
+        """A row for each contestant. What fails on one contestant is its row's note, whatever it was: the others go on."""
+        entries = [Entry(case, contestant, self.plan) for contestant in self.contestants]
+        for entry in entries:
+            entry.row.note = self.reason_to_skip(entry)
+            self.attempt(entry, entry.prepare)
+        for entry in self.turns(entries):
+            time.sleep(PAUSE)
+            self.attempt(entry, entry.take)
+        for entry in entries:
+            if entry.row.seconds and case.flops:
+                self.per_flop[entry.row.contestant, case.dtype] = entry.row.median / case.flops
+        return [entry.row for entry in entries]
+
+    def attempt(self, entry: Entry, action: Callable[[], None]) -> None:
+        if entry.row.note:
+            return
+        try:
+            action()
+        except Exception as error:  # a driver's or a library's: anything can come
+            text = str(error).strip().splitlines() or [""]
+            entry.row.note = f"{type(error).__name__}: {text[0]}"
+            entry.row.seconds.clear()
+
+    def turns(self, entries: Sequence[Entry]) -> Iterator[Entry]:
+        """Round after round, those that aren't done."""
+        for _ in itertools.count():
+            waiting = [entry for entry in entries if not entry.done]
+            if not waiting:
+                return
+            yield from waiting
+
+    def reason_to_skip(self, entry: Entry) -> str:
+        if time.perf_counter() - self.start > self.ends[entry.case.suite]:
+            return f"left out: the suite's part of the run's {self.plan.total:.0f} seconds was over"
+        expected = self.per_flop.get((entry.row.contestant, entry.case.dtype), 0.0) * entry.case.flops
+        return f"left out: about {expected:.0f} s a call" if expected > self.plan.limit else ""
+
+
+def deadlines(cases: Sequence[Case], total: float) -> dict[str, float]:
+    """Seconds since the start after which a suite begins no more cases: a share by its cases, training's counted five times (they compile
+    many kernels), and what earlier suites left. So a slow device does not cost the last suite."""
+    weights = [5 if case.suite == "train" else 1 for case in cases]
+    passed = itertools.accumulate(weights)
+    return {case.suite: total * done / sum(weights) for case, done in zip(cases, passed, strict=True)}
