@@ -9,6 +9,7 @@ import pytest
 from oracle import F, Input, same, values
 
 import cltorch
+from cltorch import codegen
 from cltorch.ops import convolution_launch
 
 torch = pytest.importorskip("torch")
@@ -153,8 +154,9 @@ def test_operands_must_agree(device: Any) -> None:
 @pytest.mark.parametrize("channels, rows", [(1, 32), (512, 512), (1, 1)])
 def test_tiles_stay_within_their_bounds(axis: tuple, channels: int, rows: int) -> None:
     axes = (convolution_launch.Axis(*axis),) * 2
+    room = convolution_launch.Room.from_numbers(codegen.defaults("conv/correlate", "wide"))
     for register in (16, 32, 64):
-        cut = convolution_launch.tiling(axes, channels, rows, 4, 2, 4, register)
+        cut = convolution_launch.tiling(axes, channels, rows, 4, 2, 4, register, room)
         t = dict(cut.tunables)
         flat, channel = convolution_launch.window(axes, cut.th, cut.tw)
         padded = -(-flat // (t["NV"] * t["VW"])) * t["NV"] * t["VW"]
@@ -163,7 +165,7 @@ def test_tiles_stay_within_their_bounds(axis: tuple, channels: int, rows: int) -
 
 @pytest.mark.parametrize("register", [16, 32])
 def test_processors_with_other_vector_registers(register: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolution_launch, "vector_bytes", lambda dev: register)
+    monkeypatch.setattr(convolution_launch, "vector_bytes", lambda dev, family: register)
     caches = (convolution_launch._correlation, convolution_launch._weight_gradient)
     for cache in caches:
         cache.cache_clear()

@@ -11,7 +11,7 @@ from oracle import FLOAT_TYPES, F, Input, same, values
 import cltorch
 from cltorch.core import dispatch
 from cltorch.dtype import COMPLEX, NUMERIC, by_name, decode, float16, float32, float64, int8, int64
-from cltorch.ops import gemm, linalg
+from cltorch.ops import gemm, gemm_plan, linalg
 from cltorch.testing import assert_close
 
 torch = pytest.importorskip("torch")
@@ -248,16 +248,16 @@ def test_plans_are_legal_and_bounded() -> None:
     flags = (False, True)
     for m, n, k, d in itertools.product((1, 7, 64, 1000), (1, 30, 512), (1, 20, 700), (float32, float64, float16, int8, *sorted(COMPLEX))):
         for row_a, column_a, row_b, column_b in itertools.product(flags, repeat=4):
-            a, b = gemm.Layout(row_a or k == 1, column_a or m == 1), gemm.Layout(row_b or n == 1, column_b or k == 1)
+            a, b = gemm_plan.Layout(row_a or k == 1, column_a or m == 1), gemm_plan.Layout(row_b or n == 1, column_b or k == 1)
             for vectors in (16, 32, 64):
-                chosen = gemm.plan("wide", m, n, k, 1, d, a, b, vectors)
+                chosen = gemm_plan.plan("wide", m, n, k, 1, d, a, b, vectors)
                 if chosen.way == "panel_direct":
                     t = dict(chosen.tunables)
                     assert t["NV"] * t["VW"] <= (m if chosen.swap else n) and (a.column if chosen.swap else b.row)
             for group, units in ((1, 1), (64, 4), (256, 2), (1024, 80)):
-                t = dict(gemm.plan("grid", m, n, k, 1, d, a, b, group=group, units=units).tunables)
+                t = dict(gemm_plan.plan("grid", m, n, k, 1, d, a, b, group=group, units=units).tunables)
                 assert t["TM"] // t["RM"] * (t["TN"] // t["RN"]) <= group
-                assert t["TK"] * (t["TM"] + t["TN"] + 2) * max(d.itemsize, 4) <= gemm.LOCAL_BYTES
+                assert t["TK"] * (t["TM"] + t["TN"] + 2) * max(d.itemsize, 4) <= gemm_plan.LOCAL_BYTES
 
 
 @pytest.mark.parametrize("side, each", [(64, 4), (16, 1), (8, 8)])
@@ -336,7 +336,7 @@ def test_more_errors(device: Any) -> None:
 
 @pytest.mark.parametrize("register", [16, 32])
 def test_processors_with_other_vector_registers(register: int, device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gemm, "vector_bytes", lambda dev: register)
+    monkeypatch.setattr(gemm, "vector_bytes", lambda dev, family: register)
     for cache in (gemm.prepared, linalg._matmul_of):
         cache.cache_clear()
     for m, n, k in ((70, 65, 40), (40, 300, 70), (5, 200, 33), (1, 300, 70), (300, 1, 70)):

@@ -1,4 +1,4 @@
-"""Streams, events, profiles of launches, tuning profiles."""
+"""Streams, events, profiles of launches."""
 from __future__ import annotations
 
 import json
@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cltorch.runtime import tuning
 from cltorch.runtime.device import Device, device, get, host
 from cltorch.runtime.profile import Profile
 from cltorch.runtime.program import build
@@ -127,45 +126,3 @@ def test_profile(dev: Device, tmp_path: Path) -> None:
     profile.export_chrome_trace(tmp_path / "trace.json")
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert len(events) == 4 and all(event["ph"] == "X" and event["ts"] >= 0 for event in events)
-
-
-def profile_file(folder: Path, name: str, **content: object) -> Path:
-    path = folder / name
-    path.write_text(json.dumps(content))
-    return path
-
-
-def test_the_most_exact_profile_wins(dev: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "FOLDER", tmp_path)
-    monkeypatch.delenv("CLTORCH_PROFILE", raising=False)
-    tuning._fitting.cache_clear()
-    profile_file(tmp_path, "a.json", level="device", match={"name": ".*"}, families={"gemm": {"A": 4}})
-    profile_file(tmp_path, "b.json", level="strategy", match={"strategy": "wide|grid"}, families={"gemm": {"A": 1, "B": 1, "C": 1}})
-    profile_file(tmp_path, "c.json", level="vendor", match={"vendor": ".*"}, families={"gemm": {"A": 2, "B": 2}, "conv": {"D": 2}})
-    profile_file(tmp_path, "d.json", level="vendor", match={"vendor": "nobody"}, families={"gemm": {"C": 9}})
-    assert tuning.tunables(dev, "gemm") == {"A": 4, "B": 2, "C": 1} and tuning.tunables(dev, "conv") == {"D": 2}
-    assert tuning.tunables(dev, "pool") == {}
-    own = profile_file(tmp_path / "..", "own.json", families={"gemm": {"C": 7}})
-    monkeypatch.setenv("CLTORCH_PROFILE", str(own))
-    assert tuning.tunables(dev, "gemm") == {"A": 4, "B": 2, "C": 7}
-    tuning.save(tmp_path / "e.json", dev, {"gemm": {"A": 5}}, "by this test")
-    assert tuning.tunables(dev, "gemm")["A"] == 5 and tuning.read(tmp_path / "e.json")["measured"] == "by this test"
-    monkeypatch.undo()
-    tuning._fitting.cache_clear()
-
-
-@pytest.mark.parametrize("text,complaint", [
-    ("{", "can't be read"), ("[]", '"families"'), ('{"families": {"gemm": 3}}', '"families"'),
-    ('{"families": {}, "match": {"colour": "red"}}', "colour"), ('{"families": {}, "level": "planet"}', "planet"),
-])
-def test_bad_profiles(tmp_path: Path, text: str, complaint: str) -> None:
-    path = tmp_path / "bad.json"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=complaint) as caught:
-        tuning.read(path)
-    assert str(path) in str(caught.value)
-
-
-def test_shipped_profiles_are_readable(dev: Device) -> None:
-    for path in tuning.FOLDER.glob("*.json"):
-        assert tuning.read(path)["measured"]

@@ -6,7 +6,7 @@ Writing a kernel template. ``render("reduce/rows", strategy="wide", dtype=float1
   ``name`` (the last part of the template's path unless given: name the kernel so), ``ctype`` (ctype("int64") gives that CType)
   and ``library_has("gamma", t)``. A parameter that wasn't passed is an error, never an empty text.
 * ``<%! TUNABLES = dict(WG=(1, 64, (1, 64, 128, 256))) %>``: name = (default of wide, default of grid, legal values). A tunable that
-  isn't passed takes the strategy's default; a value that isn't legal raises.
+  isn't passed takes the strategy's default; a value that isn't legal raises. CONSTRAINTS beside it: declared.py.
 * Call library functions by name and suffix: ``tanh_${t.s}(x)``. The text is scanned for ``name_suffix(`` and each name that
   kernels/common/*.mako defines is put in front, with what it calls in turn. Nothing is imported or declared by hand.
 
@@ -70,7 +70,12 @@ def render(template: str, strategy: str, **params: Any) -> str:
 
 def tunables(template: str) -> dict[str, tuple[Any, Any, tuple[Any, ...]]]:
     """The tunables a template declares: name -> (default of wide, default of grid, legal values)."""
-    return dict(getattr(_template(template).module, "TUNABLES", {}))
+    return dict(getattr(module_of(template), "TUNABLES", {}))
+
+
+def module_of(template: str) -> Any:
+    """The names that a template's ``<%! %>`` blocks define."""
+    return _template(template).module
 
 
 def complete(text: str, wide: bool) -> str:

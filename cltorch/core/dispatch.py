@@ -1,14 +1,18 @@
 """The junction of templates and launches: signature -> text -> program -> kernel handle, memoised. Kernel operators stand on this page."""
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from ..codegen.templates import render
+from ..codegen import broken, defaults, is_template, render, tunables
 from ..dtype import TABLE, dtype
-from ..runtime import program
+from ..runtime import program, tuning
 from ..runtime.device import Device
+from ..runtime.observe import debug
 from ..shape import Size
 from .lazy import groups, realize
 from .pointwise import assign
@@ -22,7 +26,7 @@ def kernel(dev: Device, template: str, entry: str | None = None, **params: Any) 
     """The kernel ``entry`` (default: the template's last path part) of a template rendered with params, built once per device.
 
     Call it as ``kernel(global_size, local_size, *arguments)`` with memory objects (``buffer``/``writable``), ints and floats.
-    Parameters must be hashable; dtypes among them reach the template as C types.
+    Parameters must be hashable; dtypes among them reach the template as C types. Tunables that aren't passed are ``tuned``.
     """
     key = (dev, template, entry, *params.items())
     found = _kernels.get(key)
@@ -31,8 +35,65 @@ def kernel(dev: Device, template: str, entry: str | None = None, **params: Any) 
             if isinstance(value, dtype):
                 dev.require(value)
         entry = entry or template.rsplit("/", 1)[-1]
-        found = _kernels[key] = program.build(dev, render(template, dev.strategy, **params), template).kernel(entry)
+        found = _kernels[key] = program.build(dev, render(template, dev.strategy, **{**tuned(dev, template), **params}), template).kernel(entry)
     return found
+
+
+@cache
+def tuned(dev: Device, family: str) -> Mapping[str, Any]:
+    """Every tunable of a kernel family on this device: what its profiles say, else the strategy's default. ValueError: see ``given``."""
+    return MappingProxyType({**defaults(family, dev.strategy), **given(dev, family)})
+
+
+@cache
+def given(dev: Device, family: str) -> Mapping[str, Any]:
+    """The tunables that profiles set, exacter ones last. Planners that choose a number by shape let it give way to these.
+
+    ValueError for a parameter or value that the template doesn't allow, or one that this device's limits don't in a profile made for it;
+    what a vendor's or an architecture's profile asks too much of a small device is left out.
+    """
+    values: dict[str, Any] = {}
+    for profile in _profiles(dev):
+        found = {name: _legal(profile, family, name, value) for name, value in profile["families"].get(family, {}).items()}
+        unmet = broken(family, dev.strategy, {**defaults(family, dev.strategy), **values, **found}, limits(dev)) if found else ""
+        if not unmet:
+            values |= found
+        elif profile["own"] or profile["level"] == "device":
+            raise ValueError(f"the tuning profile {profile['path']}: {family} with {found} does not meet {unmet} on {dev.name}, where {limits(dev)}")
+        else:
+            debug(1, f"{profile['path']}: {family} keeps its defaults on {dev.name}, which does not meet {unmet}")
+    return MappingProxyType(values)
+
+
+@cache
+def _profiles(dev: Device) -> tuple[dict[str, Any], ...]:
+    for profile in (found := tuning.profiles(dev)):
+        for family in profile["families"]:
+            if not is_template(family):
+                raise ValueError(f"the tuning profile {profile['path']}: there is no kernel family {family!r}; tools/tune.py --list names them")
+    return found
+
+
+def _legal(profile: dict[str, Any], family: str, name: str, value: Any) -> Any:
+    declared = tunables(family)
+    if name not in declared:
+        raise ValueError(f"the tuning profile {profile['path']}: {family} has no parameter {name!r}, but {', '.join(declared) or 'none'}")
+    legal = declared[name][2]
+    if value not in legal:
+        raise ValueError(f"the tuning profile {profile['path']}: {family}: {name} is one of {tuple(legal)}, got {value!r}")
+    return legal[legal.index(value)]  # 4 where the file says 4.0
+
+
+def limits(dev: Device) -> dict[str, int]:
+    """What a template's CONSTRAINTS may name of a device."""
+    return {"work_group": dev.max_work_group_size, "local_bytes": dev.local_mem_size}
+
+
+@cache
+def work_group(dev: Device, family: str) -> int:
+    """The work-items of a family's groups: its tunable WG, or the next lower legal number that the device allows."""
+    most = min(tuned(dev, family)["WG"], dev.max_work_group_size)
+    return max(n for n in tunables(family)["WG"][2] if n <= most)
 
 
 def buffer(t: Tensor) -> Any:
@@ -78,6 +139,6 @@ def numel_32(name: str, *tensors: Tensor) -> None:
             raise RuntimeError(f"{name}: a tensor with {t.shape.numel()} elements is too large for 32-bit indexing; split it")
 
 
-
 _BY_NUMPY = {d.np: d for d in TABLE if d.name != "bfloat16"}
-__all__ = ["Size", "assign", "buffer", "empty", "finish", "from_host", "groups", "kernel", "numel_32", "upload", "writable"]
+__all__ = ["Size", "assign", "buffer", "empty", "finish", "from_host", "given", "groups", "kernel", "limits", "numel_32", "tuned", "upload",
+           "work_group", "writable"]

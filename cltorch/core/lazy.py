@@ -193,12 +193,12 @@ def _outputs(walk: _Walk, written: list[int], dev: Device) -> list[Any]:
     return [allocate(v.numel * v.dtype.itemsize) for v in (walk.steps[k] for k in written)]
 
 
-def groups(dev: Device, n: int) -> tuple[tuple[int], tuple[int]]:
-    """Global and local size for n independent elements: few fat work-items on CPUs, a grid-stride grid on GPUs."""
+def groups(dev: Device, n: int, wanted: int = 128) -> tuple[tuple[int], tuple[int]]:
+    """Global and local size for n independent elements: few fat work-items on CPUs, a grid-stride grid on GPUs in groups of ``wanted``."""
     if dev.strategy == "wide":
         count = dev.wide_groups if n >= 32768 else (2 if n >= 8192 else 1)
         return (count,), (1,)
-    local = min(dev.max_work_group_size, 128)
+    local = min(dev.max_work_group_size, wanted)
     return (min(-(-n // local), dev.compute_units * 64) * local,), (local,)
 
 

@@ -8,9 +8,8 @@ from .pointwise import CONVERT, attach
 from .tensor import Tensor
 
 SMALLEST = 1 << 15  # elements from which tiles pay
-_TILES = {1: 64, 2: 32, 4: 32, 8: 16, 16: 8}
 _RAW = {1: "uchar", 2: "ushort", 4: "uint", 8: "ulong", 16: "ulong2"}
-_GRID_TILE, _GRID_ROWS = 16, 4
+FAMILY = "movement/transpose"
 
 
 def _swapped(t: Tensor) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
@@ -22,6 +21,11 @@ def _swapped(t: Tensor) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[in
     return (run, sizes, steps, out) if sizes[run] >= 8 else None
 
 
+def _side(tile: int, itemsize: int) -> int:
+    """wide: the side of a tile for elements of this size, from that for 4 bytes: as much of the cache."""
+    return min(64, 2 * tile) if itemsize == 1 else tile if itemsize < 8 else max(8, tile * 4 // itemsize)
+
+
 def tiled_copy(t: Tensor) -> Tensor | None:
     """A contiguous copy of t with its gradient, or None where tiles don't help."""
     n = t.numel()
@@ -29,17 +33,20 @@ def tiled_copy(t: Tensor) -> Tensor | None:
         return None
     plan = _swapped(t)
     dev = t._dev
-    if plan is None or dev.cl_device is None or (dev.strategy == "grid" and dev.max_work_group_size < _GRID_TILE * _GRID_ROWS):
+    if plan is None or dev.cl_device is None:
+        return None
+    tile, height = (dispatch.tuned(dev, FAMILY)[name] for name in ("TILE", "ROWS"))
+    if dev.strategy == "grid" and dev.max_work_group_size < tile * height:
         return None
     run, sizes, steps, out_steps = plan
     batch = [d for d in range(len(sizes) - 1) if d != run]
     out = dispatch.empty(t.shape, t.dtype, dev)
-    tile = _TILES[t.dtype.itemsize] if dev.strategy == "wide" else _GRID_TILE
+    tile = _side(tile, t.dtype.itemsize) if dev.strategy == "wide" else tile
     batches = n // (sizes[run] * sizes[-1])
     tiles = batches * -(-sizes[run] // tile) * -(-sizes[-1] // tile)
     size = ((min(dev.wide_groups, tiles),), (1,)) if dev.strategy == "wide" else \
-        ((min(tiles, dev.compute_units * 64) * tile, _GRID_ROWS), (tile, _GRID_ROWS))
-    kernel = dispatch.kernel(dev, "movement/transpose", raw=_RAW[t.dtype.itemsize], rank=len(batch), TILE=tile)
+        ((min(tiles, dev.compute_units * 64) * tile, height), (tile, height))
+    kernel = dispatch.kernel(dev, FAMILY, raw=_RAW[t.dtype.itemsize], rank=len(batch), TILE=tile)
     kernel(*size, dispatch.buffer(out), dispatch.buffer(t), t.offset, batches, sizes[run], sizes[-1], out_steps[run], steps[-1],
            *[number for d in batch for number in (sizes[d], steps[d], out_steps[d])])
     dispatch.finish(t)

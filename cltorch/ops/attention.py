@@ -17,7 +17,6 @@ from .linalg import C_NAMES, matmul
 from .registry import composite, find, kernel_op
 
 CORE = {"namespace": "core", "method": False}
-WIDTH = 256  # work-items of a work-group on devices with many
 
 
 def _mask_arguments(mask: Tensor, shape: tuple[int, ...]) -> tuple:
@@ -42,9 +41,7 @@ def _launch(stage: str, scores: Tensor, more: tuple, mask: Any, scale: float, ca
     if dev.strategy == "wide":
         groups = min(dispatch.groups(dev, out.numel() * 8)[0][0], lines)
     else:
-        width = WIDTH
-        while width > dev.max_work_group_size:
-            width //= 2
+        width = dispatch.work_group(dev, "attention/weights")
         threads = min(width, 1 << max(-(-columns // 4) - 1, 0).bit_length())
         groups = min(-(-lines * threads // width), dev.compute_units * 64)
     kernel = dispatch.kernel(dev, "attention/weights", stage=stage, dtype=scores.dtype, mask=mask, WG=width)

@@ -74,12 +74,10 @@ def _plan(dev: Any, outer: int, channels: int, inner: int) -> tuple[tuple[int], 
     """Global size, local size, slices of the outer dim."""
     if dev.strategy == "wide":
         groups = dispatch.groups(dev, outer * channels * inner * 2)[0][0]
-        lines = channels if inner > 1 else -(-channels // 512)
+        lines = channels if inner > 1 else -(-channels // dispatch.tuned(dev, "norm/batch")["TILE"])
         slices = 1 if lines >= groups else max(1, min(-(-groups // lines), outer))
         return (min(groups, lines * slices),), (1,), slices
-    width = 256
-    while width > dev.max_work_group_size:
-        width //= 2
+    width = dispatch.work_group(dev, "norm/batch")
     lines = channels if inner > 1 else -(-channels // width)
     slices = max(1, min(dev.compute_units * 8 // lines, outer // 8, 64))
     items = channels * slices * (width if inner > 1 else 1)

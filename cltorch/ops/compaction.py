@@ -8,7 +8,6 @@ import numpy as np
 from ..core import dispatch
 from ..core.tensor import Tensor
 from ..dtype import bool_, int32, int64, uint8
-from .order import group_size
 
 PART = 4096  # fewest elements that are worth a part of their own
 
@@ -20,7 +19,7 @@ def positions(mask: Tensor) -> Tensor:
     if n == 0:
         return dispatch.empty((0,), int64, dev)
     dispatch.numel_32("nonzero", mask)
-    local = group_size(dev, 64)
+    local = dispatch.work_group(dev, "indexing/compact")
     most = dev.wide_groups if dev.strategy == "wide" else dev.compute_units * 16
     parts = max(1, min(-(-n // PART), most))
     per, size = -(-n // parts), ((parts * local,), (local,))

@@ -1,7 +1,7 @@
 """Launches of kernels/conv: how an image is cut into tiles, and the arguments of the sums over patches."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -9,12 +9,8 @@ from ..core import dispatch
 from ..core.tensor import Tensor
 from ..dtype import dtype
 from ..runtime.device import Device
-from .gemm import vector_bytes
+from .gemm_plan import Block, Side, fitted, vector_bytes
 
-STAGE_BYTES = 32 * 1024  # of private memory for an image's window: most of a first-level cache
-SUMS_BYTES = 48 * 1024  # of private memory for sums, or for gradients
-TAPS = 256  # taps on a side of a kernel
-PAIRS = 768  # vectors of sums that one work-item keeps for a gradient to the weights
 ITEMS_PER_UNIT = 4
 
 
@@ -47,6 +43,29 @@ class Image(NamedTuple):
         """What follows the image's memory and first element."""
         n, c, h, w = self.strides
         return n, c * self.channels, c, h, w, *self.shape[2:], self.channels
+
+
+class Room(NamedTuple):
+    """Private memory of a work-item, as the TUNABLES of correlate.mako and weights.mako say, which count elements of four bytes.
+
+    ``stage``: bytes for an image's window, most of a first-level cache; ``sums``: for sums, or for gradients; ``taps``: on a side of a
+    kernel; ``pairs``: vectors of sums for a gradient to the weights; ``side``: rows and vectors of a register tile, where a profile says.
+    """
+
+    stage: int
+    sums: int
+    taps: int
+    pairs: int = 0
+    side: Side | None = None
+
+    @staticmethod
+    def of(dev: Device, family: str) -> Room:
+        names = ("R", "C") if family == "conv/weights" else ("MR", "NV")
+        return Room.from_numbers(dispatch.tuned(dev, family))._replace(side=Side.of(dev, family, *names))
+
+    @staticmethod
+    def from_numbers(numbers: Mapping[str, int]) -> Room:
+        return Room(4 * numbers["STAGE"], 4 * (numbers["GRAD"] if "GRAD" in numbers else numbers["SUMS"]), numbers["TAPS"], numbers.get("PAIRS", 0))
 
 
 class Tiling(NamedTuple):
@@ -94,16 +113,18 @@ def _staging(axes: tuple[Axis, Axis], th: int, tw: int, lanes: int) -> float:
     return rows * (25 + (tw + w.span // w.stride) * (2 / lanes if w.stride == 1 else 1.5))
 
 
-def _refuse(axes: tuple[Axis, Axis]) -> RuntimeError:
+def _refuse(axes: tuple[Axis, Axis], room: Room) -> RuntimeError:
     return RuntimeError(f"conv2d: a kernel that spans {axes[0].span + 1} x {axes[1].span + 1} pixels with {max(axes[0].taps, axes[1].taps)} taps on a side is "
-                        f"too large: one output's window must fit into {STAGE_BYTES} bytes, and a side may have {TAPS} taps")
+                        f"too large: one output's window must fit into {room.stage} bytes, and a side may have {room.taps} taps")
 
 
 @lru_cache(maxsize=1024)
-def tiling(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, units: int, itemsize: int, register_bytes: int) -> Tiling:
+def tiling(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, units: int, itemsize: int, register_bytes: int, room: Room) -> Tiling:
     """The cheapest cut of a sum over patches, by an estimate in cycles. Pure, so that a shape is always summed in the same order."""
-    stage, sums, lanes = STAGE_BYTES // itemsize, SUMS_BYTES // itemsize, _lanes(itemsize, register_bytes)
+    stage, sums, lanes = room.stage // itemsize, room.sums // itemsize, _lanes(itemsize, register_bytes)
     shapes = [(6, 4), (12, 2), (12, 1), (1, 8)] if register_bytes > 32 else [(6, 2), (12, 1), (1, 8)]  # 32 registers, or 16
+    if room.side:
+        shapes = [tuple(room.side), (1, 8)]
     area, best = axes[0].taps * axes[1].taps, None
     for mr, nv in shapes:
         total, step = _ceil(rows, mr), max(mr * nv / 2, mr / 2 + nv) + 1  # two multiplications and two aligned loads a cycle
@@ -119,9 +140,9 @@ def tiling(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, units
             cost = _ceil(_ceil(axes[0].count, th) * _ceil(axes[1].count, tw) * _ceil(total, tiles) * images, units) * item
             if best is None or cost < best[0]:
                 block = max(1, min(channels, stage // channel))
-                best = cost, Tiling(th, tw, block, tiles, (("MR", mr), ("NV", nv), ("VW", lanes), ("STAGE", stage), ("SUMS", sums), ("TAPS", TAPS)))
-    if best is None or max(axes[0].taps, axes[1].taps) > TAPS:
-        raise _refuse(axes)
+                best = cost, Tiling(th, tw, block, tiles, (("MR", mr), ("NV", nv), ("VW", lanes), ("STAGE", stage), ("SUMS", sums)))
+    if best is None or max(axes[0].taps, axes[1].taps) > room.taps:
+        raise _refuse(axes, room)
     return best[1]
 
 
@@ -157,7 +178,7 @@ def _correlation(dev: Device, d: dtype, c: Correlation) -> Callable[..., None]:
 
 def _correlate_wide(dev: Device, d: dtype, c: Correlation) -> Callable[..., None]:
     images, channels, lane = c.image.shape[0] * c.groups, c.image.channels, max(d.itemsize, 4)
-    cut = tiling(c.axes, channels, c.rows, images, dev.compute_units, lane, vector_bytes(dev))
+    cut = tiling(c.axes, channels, c.rows, images, dev.compute_units, lane, vector_bytes(dev, "conv/correlate"), Room.of(dev, "conv/correlate"))
     pack, kernel = (dispatch.kernel(dev, "conv/correlate", entry, dtype=d, **dict(cut.tunables)) for entry in ("pack", "correlate"))
     height, one = cut.tunables[0][1], (1, 1, 1)
     total, depth = _ceil(c.rows, height), channels * c.axes[0].taps * c.axes[1].taps
@@ -193,7 +214,10 @@ def _correlate_grid(dev: Device, d: dtype, c: Correlation) -> Callable[..., None
 
 
 def grid_tile(dev: Device, d: dtype, rows: int, columns: int) -> tuple[tuple[str, int], ...]:
-    """Sums of a work-group: square tiles that 256 items (or as many as the device allows) share."""
+    """Sums of a work-group: square tiles that 256 items (or as many as the device allows) share, or what a profile says."""
+    wanted = Block.of(dev, "conv/grid")
+    if wanted and min(rows, columns) > 16:
+        return tuple(fitted(wanted, d, dev.local_mem_size)._asdict().items())
     side = 16 if min(rows, columns) <= 16 else 32
     if dev.kind != "CPU" and min(rows, columns) > 32:
         side = 64
@@ -225,31 +249,31 @@ class Share(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def share(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, groups: int, units: int, itemsize: int, register_bytes: int) -> Share:
+def share(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, groups: int, units: int, itemsize: int, register_bytes: int,
+          room: Room) -> Share:
     """The cheapest cut of a gradient to the weights, by an estimate in cycles. Pure."""
-    stage, room, lanes = STAGE_BYTES // itemsize, SUMS_BYTES // itemsize, _lanes(itemsize, register_bytes)
+    stage, most, lanes = room.stage // itemsize, room.sums // itemsize, _lanes(itemsize, register_bytes)
     area = axes[0].taps * axes[1].taps
-    depth, side = channels * area, 4 if register_bytes > 32 else 2
-    height, pairs, best = 1 if rows == 1 else side, PAIRS * 64 // max(lanes * itemsize, 64), None
-    for deep in dict.fromkeys(min(depth, TAPS, max(1, n * area)) for n in (1, 2, 3, 4, 6, 8, 12, 16, 32)):
-        high = min(rows, pairs // deep)
+    depth, side = channels * area, room.side or (Side(4, 4) if register_bytes > 32 else Side(2, 2))
+    height, width, best = 1 if rows == 1 else side.rows, side.vectors, None
+    for deep in dict.fromkeys(min(depth, room.taps, max(1, n * area)) for n in (1, 2, 3, 4, 6, 8, 12, 16, 32)):
+        high = min(rows, room.pairs // deep)
         held = min(channels, _ceil(deep, area) + (deep % area > 0 or depth % deep > 0))
         for th, tw in _cuts(axes) if high else ():
             flat, channel = window(axes, th, tw)
             vectors = _ceil(flat, lanes)
-            if channel * held > stage or vectors * lanes * high > room:
+            if channel * held > stage or vectors * lanes * high > most:
                 continue
             blocks = _ceil(rows, high) * _ceil(depth, deep) * groups
             jobs = images * _ceil(axes[0].count, th) * _ceil(axes[1].count, tw)
             splits = max(1, min(jobs, _ceil(ITEMS_PER_UNIT * units, blocks)))
-            job = _ceil(high, height) * _ceil(deep, side) * (max(height * side / 2, height / 2 + side) + 1) * (vectors + 4)
+            job = _ceil(high, height) * _ceil(deep, width) * (max(height * width / 2, height / 2 + width) + 1) * (vectors + 4)
             job += held * _staging(axes, th, tw, lanes) + high * th * (25 + 2 * tw / lanes) + 3 * deep
             cost = _ceil(blocks * splits, units) * _ceil(jobs, splits) * job
             if best is None or cost < best[0]:
-                best = cost, Share(high, deep, th, tw, splits, (("R", height), ("C", side), ("VW", lanes), ("STAGE", stage), ("GRAD", room),
-                                                                ("PAIRS", pairs), ("TAPS", TAPS)))
-    if best is None or max(axes[0].taps, axes[1].taps) > TAPS:
-        raise _refuse(axes)
+                best = cost, Share(high, deep, th, tw, splits, (("R", height), ("C", width), ("VW", lanes), ("STAGE", stage), ("GRAD", most)))
+    if best is None or max(axes[0].taps, axes[1].taps) > room.taps:
+        raise _refuse(axes, room)
     return best[1]
 
 
@@ -299,7 +323,8 @@ def _weight_gradient(dev: Device, d: dtype, c: Gradient) -> Callable[..., None]:
 
 
 def _weights_wide(dev: Device, d: dtype, c: Gradient) -> tuple:
-    cut = share(c.axes, c.image.channels, c.rows, c.image.shape[0], c.groups, dev.compute_units, max(d.itemsize, 4), vector_bytes(dev))
+    cut = share(c.axes, c.image.channels, c.rows, c.image.shape[0], c.groups, dev.compute_units, max(d.itemsize, 4), vector_bytes(dev, "conv/weights"),
+                Room.of(dev, "conv/weights"))
     kernel = dispatch.kernel(dev, "conv/weights", dtype=d, **dict(cut.tunables))
     sizes = (_ceil(c.rows, cut.high) * _ceil(c.depth, cut.deep), cut.splits, c.groups), (1, 1, 1)
     return kernel, sizes, (cut.th, cut.tw), cut.splits, (cut.high, cut.deep)

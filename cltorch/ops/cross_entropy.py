@@ -38,11 +38,9 @@ class _Call:
         """Global size, local size, work-items an item."""
         items, dev = self.outer * self.inner, self.dev
         if dev.strategy == "wide":
-            lines = self.outer * -(-self.inner // 128) if self.inner > 1 else items
+            lines = self.outer * -(-self.inner // dispatch.tuned(dev, "loss/cross_entropy")["TILE"]) if self.inner > 1 else items
             return (min(dispatch.groups(dev, items * self.n * 4)[0][0], lines),), (1,), 1
-        width = 256
-        while width > dev.max_work_group_size:
-            width //= 2
+        width = dispatch.work_group(dev, "loss/cross_entropy")
         threads = min(width, 1 << max(-(-self.n // 4) - 1, 0).bit_length()) if self.inner == 1 else 1
         return (min(-(-items * threads // width), dev.compute_units * 16) * width,), (width,), threads
 

@@ -18,7 +18,7 @@ from .registry import composite, kernel_op
 def _launch(stage: str, log_probs: Tensor, tables: Sequence[Tensor], results: list[Tensor], extra: list[Any], states: int, blank: int, zero: bool) -> None:
     dev, x = log_probs._dev, log_probs.contiguous()
     steps, batch, classes = x.shape
-    local = 1 if dev.strategy == "wide" else min(64, dev.max_work_group_size)
+    local = dispatch.work_group(dev, "loss/ctc")
     kernel = dispatch.kernel(dev, "loss/ctc", stage=stage, dtype=x.dtype, acc=summing(x.dtype), WG=local)
     labels = tables[0]
     kernel((batch * local,), (local,), *[dispatch.buffer(t) for t in results], *extra, dispatch.buffer(x), x.offset, dispatch.buffer(labels), labels.offset,

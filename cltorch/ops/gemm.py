@@ -1,7 +1,4 @@
-"""Which kernel multiplies two matrices, and its launch: c = alpha * a @ b + beta * d through strides, batched, in every numeric type.
-
-``plan`` is pure: it chooses by shape, layout class and vector width alone, so a product's order of additions never changes between runs.
-"""
+"""Matrix products' launches: c = alpha * a @ b + beta * d through strides, batched, in every numeric type. gemm_plan.py chooses the kernel."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -14,123 +11,12 @@ from ..core.tensor import Tensor, alias
 from ..dtype import dtype
 from ..runtime.device import Device
 from ..shape import Size, broadcast_shapes, broadcast_strides, collapse, contiguous_strides
+from .gemm_plan import Block, Plan, Side, ceil, lanes_of, layout, plan, vector_bytes
 
 Number = int | float | complex
 Geometry = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
 
-LOCAL_BYTES = 32 * 1024
-SMALL = 32 * 1024  # multiplications below which one simple launch beats packing
 ITEMS_PER_UNIT = 4  # work-items to have for each compute unit, so that none waits long for the last
-DEPTH = 128  # k is summed in blocks of so many: a panel of b that deep stays in the first-level cache
-TILES = 16  # register tiles that a work-item keeps the sums of
-BIG_PANEL = 1 << 18  # elements of b from which reading it in place misses the caches too often
-
-
-class Layout(NamedTuple):
-    """What a plan may know of an operand's strides: whether rows and columns are contiguous (a dimension of size 1 is)."""
-
-    row: bool
-    column: bool
-
-
-class Plan(NamedTuple):
-    """How to multiply: ``way`` names the kernel, ``swap`` computes the transposed product from the transposed operands."""
-
-    way: str
-    swap: bool = False
-    tunables: tuple[tuple[str, int], ...] = ()
-
-
-def layout(shape: Sequence[int], strides: Sequence[int]) -> Layout:
-    """``row``: neighbours along the last dimension are neighbours in memory; ``column``: along the one before."""
-    return Layout(strides[-1] == 1 or shape[-1] == 1, strides[-2] == 1 or shape[-2] == 1)
-
-
-def plan(strategy: str, m: int, n: int, k: int, batch: int, d: dtype, a: Layout, b: Layout, vector_bytes: int = 32,
-         local_bytes: int = LOCAL_BYTES, group: int = 256, units: int = 2, largest: int = 128) -> Plan:
-    """The way to multiply (batch, m, k) by (batch, k, n)."""
-    if strategy == "grid":
-        return Plan("grid", False, _grid_tile(m, n, batch, d, min(local_bytes, LOCAL_BYTES), group, units, largest))
-    lanes = _lanes(d, vector_bytes)
-    if a.row and b.column and k >= lanes and (min(m, n) <= 32 or m * n * k <= SMALL):
-        side = 4 if vector_bytes > 32 and not d.is_complex else 2
-        return Plan("dot_vector" if min(m, n) == 1 else "dot_tile", m == 1, (("VW", lanes), ("R", side), ("C", side)))
-    swap = a.column and (not b.row or n < lanes <= m)
-    if m * n * k * batch <= SMALL:
-        return Plan("small", swap, (("VW", lanes),))
-    if d.is_complex or d.itemsize < 4:
-        return Plan("panel_packed", False, _panel_tile(m, n, d, vector_bytes))
-    return _panel_plan(m, n, k, d, b.row, swap, vector_bytes)
-
-
-def _panel_plan(m: int, n: int, k: int, d: dtype, unit: bool, swap: bool, vector_bytes: int) -> Plan:
-    """Panels of float32, float64, int32, int64, which can be read in place. Packing pays where b is read often or can't be read otherwise."""
-    if swap:
-        m, n, unit = n, m, True
-    lanes = _lanes(d, vector_bytes)
-    if unit and n >= lanes:
-        if m == 1:
-            return Plan("panel_direct", swap, (("MR", 1), ("NV", min(8, _power_below(n // lanes))), ("VW", lanes), ("KC", DEPTH)))
-        tile = _panel_tile(m, n if n >= 4 * lanes else _power_below(n // lanes) * lanes, d, vector_bytes)
-        return Plan("panel_half" if m >= 256 and k * n >= BIG_PANEL else "panel_direct", swap, tile)
-    if not unit and m * k + 2 * m * n < n * k:  # cheaper to pack a instead and to store columns
-        m, n, swap = n, m, not swap
-    return Plan("panel_half", swap, _panel_tile(m, n, d, vector_bytes))
-
-
-def _power_below(n: int) -> int:
-    return 1 << (n.bit_length() - 1)
-
-
-def _lanes(d: dtype, vector_bytes: int) -> int:
-    """Lanes of a vector of sums: halves and small integers are summed in four bytes, complex numbers in two planes."""
-    part = d.to_real.itemsize
-    return max(2, min(16, vector_bytes // max(part, 4)))
-
-
-def _panel_tile(m: int, n: int, d: dtype, vector_bytes: int) -> tuple[tuple[str, int], ...]:
-    """MR rows by NV vectors, so that the sums and one step's operands fit into the vector registers (32 of 64 bytes, else 16)."""
-    lanes = _lanes(d, vector_bytes)
-    if vector_bytes > 32:
-        rows = {1: 12, 2: 6} if d.is_complex else {1: 8, 2: 8, 4: 6}
-    else:
-        rows = {1: 5} if d.is_complex else {1: 8, 2: 6}
-    vectors = next((v for v in rows if v * lanes >= n), max(rows))
-    return ("MR", rows[vectors]), ("NV", vectors), ("VW", lanes), ("KC", DEPTH)
-
-
-def _grid_tile(m: int, n: int, batch: int, d: dtype, local_bytes: int, group: int, units: int,
-               largest: int) -> tuple[tuple[str, int], ...]:
-    """Sums per work-group and per item: as many as leave two groups for every compute unit, within local memory
-    and a side of ``largest`` (compilers for CPUs spend tens of seconds on unrolled large tiles)."""
-    for high, wide in ((128, 128), (64, 64), (32, 32), (16, 16)):
-        if high <= largest and _ceil(m, high) * _ceil(n, wide) * batch >= 2 * units:
-            break
-    high, wide = min(high, _side(m)), min(wide, _side(n))
-    deep, element = 16, max(d.itemsize, 4)
-    while deep > 4 and deep * (high + wide + 2) * element > local_bytes:
-        deep //= 2
-    if group >= 256:
-        return ("TM", high), ("TN", wide), ("TK", deep), ("RM", high // 16), ("RN", wide // 16)
-    each = 8 if group < 16 else 4 if group < 64 else 2
-    return ("TM", 8), ("TN", 8), ("TK", deep), ("RM", each), ("RN", each)
-
-
-def _side(count: int) -> int:
-    return next((side for side in (16, 32, 64) if count <= side), 128)
-
-
-def vector_bytes(dev: Device) -> int:
-    """Bytes of the vector registers that the device's compiler uses."""
-    return _vector_bytes(dev.cl_device)
-
-
-@lru_cache(maxsize=64)
-def _vector_bytes(cl_device: Any) -> int:
-    return max(16, min(64, 4 * cl_device.native_vector_width_float))
-
-
-# -- launches -----------------------------------------------------------------------------------------------------------------
 
 
 class Steps(NamedTuple):
@@ -175,15 +61,11 @@ Launch = Callable[[Any, int, Any, int, Any, int, Any, int, tuple], None]
 ONE = (1, 1, 1)
 
 
-def _ceil(count: int, size: int) -> int:
-    return -(-count // size)
-
-
 def _grid(dev: Device, p: Problem, chosen: Plan) -> Launch:
     tile = dict(chosen.tunables)
     kernel = dispatch.kernel(dev, "matmul/grid", dtype=p.d, **tile)
     local = (tile["TN"] // tile["RN"], tile["TM"] // tile["RM"], 1)
-    size = (_ceil(p.n, tile["TN"]) * local[0], _ceil(p.m, tile["TM"]) * local[1], p.batch)
+    size = (ceil(p.n, tile["TN"]) * local[0], ceil(p.m, tile["TM"]) * local[1], p.batch)
 
     def launch(a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: Any, c_start: int, scalars: tuple) -> None:
         kernel(size, local, a, a_start, *p.a, b, b_start, *p.b, *p.tail(d, d_start, c, c_start), *scalars)
@@ -191,10 +73,20 @@ def _grid(dev: Device, p: Problem, chosen: Plan) -> Launch:
     return launch
 
 
+def _preferred(dev: Device, family: str, d: dtype, chosen: Plan) -> dict[str, int]:
+    """A plan's numbers with the profiles' in front of them: lanes by the type, tiles for real numbers."""
+    found = dict(dispatch.given(dev, family))
+    if "VW" in found:
+        found["VW"] = lanes_of(d, 4 * found["VW"])
+    if d.is_complex:
+        found = {name: value for name, value in found.items() if name == "VW"}
+    return {**dict(chosen.tunables), **found}
+
+
 def _small(dev: Device, p: Problem, chosen: Plan) -> Launch:
-    kernel = dispatch.kernel(dev, "matmul/small", dtype=p.d, **dict(chosen.tunables))
-    rows = max(1, 4096 // max(p.n * p.k, 1), _ceil(p.m * p.batch, dev.compute_units * ITEMS_PER_UNIT))
-    size = (_ceil(p.m * p.batch, rows), 1, 1)
+    kernel = dispatch.kernel(dev, "matmul/small", dtype=p.d, **_preferred(dev, "matmul/small", p.d, chosen))
+    rows = max(1, 4096 // max(p.n * p.k, 1), ceil(p.m * p.batch, dev.compute_units * ITEMS_PER_UNIT))
+    size = (ceil(p.m * p.batch, rows), 1, 1)
 
     def launch(a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: Any, c_start: int, scalars: tuple) -> None:
         kernel(size, ONE, a, a_start, *p.a, b, b_start, *p.b, *p.tail(d, d_start, c, c_start), *scalars, p.batch, rows)
@@ -203,11 +95,11 @@ def _small(dev: Device, p: Problem, chosen: Plan) -> Launch:
 
 
 def _dot(dev: Device, p: Problem, chosen: Plan) -> Launch:
-    kernel = dispatch.kernel(dev, "matmul/dot", chosen.way, dtype=p.d, **dict(chosen.tunables))
+    kernel = dispatch.kernel(dev, "matmul/dot", chosen.way, dtype=p.d, **_preferred(dev, "matmul/dot", p.d, chosen))
     columns = min(p.n, 64)
-    across = _ceil(p.n, columns)
-    rows = max(8, _ceil(p.m * across * p.batch, dev.compute_units * ITEMS_PER_UNIT * 8) * 8)
-    size = (across, _ceil(p.m, rows), p.batch)
+    across = ceil(p.n, columns)
+    rows = max(8, ceil(p.m * across * p.batch, dev.compute_units * ITEMS_PER_UNIT * 8) * 8)
+    size = (across, ceil(p.m, rows), p.batch)
     left, right = (p.a.row, p.a.outer, p.a.inner), (p.b.column, p.b.outer, p.b.inner)
 
     def launch(a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: Any, c_start: int, scalars: tuple) -> None:
@@ -219,11 +111,11 @@ def _dot(dev: Device, p: Problem, chosen: Plan) -> Launch:
 class _Packed:
     """An operand's panels: how to make them anew, and the strides of their batches. A broadcast batch is packed once."""
 
-    def __init__(self, dev: Device, p: Problem, kernel: Any, steps: Steps, step: int, kstep: int, count: int, each: int) -> None:
+    def __init__(self, dev: Device, p: Problem, kernel: Any, steps: Steps, step: int, kstep: int, count: int, each: int, deep: int) -> None:
         self.allocate, self.kernel = dev.allocator.allocate, kernel
-        panels, shared = _ceil(count, each), steps.outer == 0 and steps.inner == 0
+        panels, shared = ceil(count, each), steps.outer == 0 and steps.inner == 0
         stride = panels * each * p.k * (2 if p.d.is_complex else 1)
-        self.size = (panels, _ceil(p.k, DEPTH), 1 if shared else p.batch)
+        self.size = (panels, ceil(p.k, deep), 1 if shared else p.batch)
         self.bytes = self.size[2] * stride * (8 if p.d.to_real.itemsize == 8 else 4)
         self.batches = (0, 0) if shared else (stride * p.inner, stride)
         self.before, self.after = (step, kstep, steps.outer, steps.inner), (count, p.k, p.inner)
@@ -235,16 +127,16 @@ class _Packed:
 
 
 def _panel(dev: Device, p: Problem, chosen: Plan) -> Launch:
-    tile = dict(chosen.tunables)
+    tile = {**dispatch.tuned(dev, "matmul/panel"), **dict(chosen.tunables)}
     product, pack_a, pack_b = (dispatch.kernel(dev, "matmul/panel", entry, dtype=p.d, **tile) for entry in (chosen.way, "pack_a", "pack_b"))
     height, width = tile["MR"], tile["NV"] * tile["VW"]
-    down, across = _ceil(p.m, height), _ceil(p.n, width)
+    down, across = ceil(p.m, height), ceil(p.n, width)
     share = down * across * p.batch // (ITEMS_PER_UNIT * dev.compute_units)
     tiles = max(1, min(8, down, share))
-    panels = max(1, min(TILES // tiles, across, share // tiles)) if chosen.way == "panel_direct" else 1  # whole pages of b's rows at a time
-    size = (_ceil(across, panels), _ceil(down, tiles), p.batch)
-    left = _Packed(dev, p, pack_a, p.a, p.a.row, p.a.column, p.m, height) if chosen.way == "panel_packed" else None
-    right = _Packed(dev, p, pack_b, p.b, p.b.column, p.b.row, p.n, width) if chosen.way != "panel_direct" else None
+    panels = max(1, min(tile["TILES"] // tiles, across, share // tiles)) if chosen.way == "panel_direct" else 1  # whole pages of b's rows at a time
+    size = (ceil(across, panels), ceil(down, tiles), p.batch)
+    left = _Packed(dev, p, pack_a, p.a, p.a.row, p.a.column, p.m, height, tile["KC"]) if chosen.way == "panel_packed" else None
+    right = _Packed(dev, p, pack_b, p.b, p.b.column, p.b.row, p.n, width, tile["KC"]) if chosen.way != "panel_direct" else None
     a_steps = (0, 0, *left.batches) if left else tuple(p.a)
     b_steps = (0, *right.batches) if right else (p.b.row, p.b.outer, p.b.inner)
 
@@ -265,10 +157,10 @@ def _launch_of(dev: Device, p: Problem) -> tuple[Launch, bool]:
     """The launch for a problem, and whether it takes b before a."""
     a, b = layout((p.m, p.k), (p.a.row, p.a.column)), layout((p.k, p.n), (p.b.row, p.b.column))
     if dev.strategy == "wide":
-        chosen = plan("wide", p.m, p.n, p.k, p.batch, p.d, a, b, vector_bytes(dev))
+        chosen = plan("wide", p.m, p.n, p.k, p.batch, p.d, a, b, vector_bytes(dev, "matmul/panel"), side=Side.of(dev, "matmul/panel"))
     else:
         chosen = plan("grid", p.m, p.n, p.k, p.batch, p.d, a, b, 32, dev.local_mem_size, dev.max_work_group_size, dev.compute_units,
-                      32 if dev.kind == "CPU" else 128)
+                      32 if dev.kind == "CPU" else 128, given=Block.of(dev, "matmul/grid"))
     make = {"grid": _grid, "small": _small, "dot_tile": _dot, "dot_vector": _dot}.get(chosen.way, _panel)
     return make(dev, p.transposed() if chosen.swap else p, chosen), chosen.swap
 

@@ -22,9 +22,7 @@ def _plan(dev: Any, rows: int, n: int, tasks: int) -> tuple[tuple[int], tuple[in
     """Global size, local size, work-items a row."""
     if dev.strategy == "wide":
         return (min(dispatch.groups(dev, rows * n * 4)[0][0], tasks),), (1,), 1
-    width = 256
-    while width > dev.max_work_group_size:
-        width //= 2
+    width = dispatch.work_group(dev, "norm/layer")
     threads = min(width, 1 << max(-(-n // 4) - 1, 0).bit_length())
     return (min(-(-rows * threads // width), dev.compute_units * 64) * width,), (width,), threads
 

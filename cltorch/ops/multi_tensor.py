@@ -116,7 +116,7 @@ class Update(_ManyTensors):
         first = lists[0][0]
         dev = first._dev
         kernel = self._kernels.get((dev, first.dtype, slots)) or self._build(dev, first.dtype, slots)
-        groups, local = dispatch.groups(dev, layout.total)
+        groups, local = dispatch.groups(dev, layout.total, dispatch.work_group(dev, "optim/update"))
         kernel(groups, local, *_memory(lists, self.written, slots), dispatch.buffer(layout.table), layout.count, layout.total,
                *[dispatch.buffer(s) for s in singles], *scalars)
         if dev.type == "cpu" and any(t.storage.shared for ts, w in zip(lists, self.written, strict=True) if w for t in ts):
@@ -130,7 +130,7 @@ class Update(_ManyTensors):
             update.append((name, translate(expression, t), name not in known))
             known.add(name)
         made = dispatch.kernel(dev, "optim/update", t=d, slots=slots, arrays=self.arrays, scalars=self.scalars, singles=self.singles,
-                               update=tuple(update))
+                               update=tuple(update), WG=dispatch.work_group(dev, "optim/update"))
         self._kernels[dev, d, slots] = made
         return made
 
@@ -156,11 +156,13 @@ class Norm(_ManyTensors):
         dev, d = tensors[0]._dev, tensors[0].dtype
         acc = NAMES[ctype(d).acc.name]
         launches = list(self._launches([[t.contiguous() for t in tensors]]))
-        sizes = [dispatch.groups(dev, layout.total) for _, layout, _ in launches]
+        width = dispatch.work_group(dev, "optim/norm")
+        sizes = [dispatch.groups(dev, layout.total, width) for _, layout, _ in launches]
         partials = dispatch.empty((sum(g[0] // local[0] for g, local in sizes),), acc, dev)
         first = 0
         for (part, layout, slots), (groups, local) in zip(launches, sizes, strict=True):
-            kernel = dispatch.kernel(dev, "optim/norm", t=d, acc=acc, slots=slots, combine=self.combine, map=translate(self.map, ctype(acc)))
+            kernel = dispatch.kernel(dev, "optim/norm", t=d, acc=acc, slots=slots, combine=self.combine, map=translate(self.map, ctype(acc)),
+                                     WG=width)
             kernel(groups, local, *_memory(part, (False,), slots), dispatch.buffer(layout.table), layout.count, layout.total,
                    dispatch.writable(partials), first, p)
             first += groups[0] // local[0]

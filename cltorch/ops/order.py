@@ -7,7 +7,6 @@ from ..dtype import dtype, int32, int64
 from ..runtime.device import Device
 
 ROWS_LIMIT = 4096  # wide: up to this length one work-item sorts a row; longer rows are shared when there are few
-TILE = 1024  # grid: rows up to this length are sorted in local memory
 PART = {"wide": 1024, "grid": 2048}  # shortest part of a long row that is worth its own counting
 MAX_PARTS = 256
 TOPK_LIMIT = 128  # beyond, sorting everything is quicker than insertion
@@ -24,6 +23,11 @@ def group_size(dev: Device, wanted: int) -> int:
     return 1 if dev.strategy == "wide" else min(wanted, 1 << (dev.max_work_group_size.bit_length() - 1))
 
 
+def fits_group(dev: Device, n: int) -> bool:
+    """grid: whether a row is sorted in local memory."""
+    return dev.strategy == "grid" and n <= dispatch.tuned(dev, "sorting/rows")["TILE"]
+
+
 def sort_rows(x: Tensor, descending: bool = False, bits: int | None = None) -> tuple[Tensor, Tensor]:
     """Each row sorted, stably, NaN as the largest: values and int64 places. ``bits``: how many low bits of (non-negative) keys differ."""
     rows, n = x.shape
@@ -31,7 +35,7 @@ def sort_rows(x: Tensor, descending: bool = False, bits: int | None = None) -> t
     dispatch.numel_32("sort", x)
     values, indices = dispatch.empty(x.shape, x.dtype, dev), dispatch.empty(x.shape, int64, dev)
     if rows and n:
-        small = n <= ROWS_LIMIT or rows >= dev.wide_groups if dev.strategy == "wide" else n <= TILE
+        small = n <= ROWS_LIMIT or rows >= dev.wide_groups if dev.strategy == "wide" else fits_group(dev, n)
         if small:
             _sort_small(x, values, indices, descending)
         else:
@@ -46,7 +50,7 @@ def _keys(dev: Device, d: dtype, count: int) -> Tensor:
 def _sort_small(x: Tensor, values: Tensor, indices: Tensor, descending: bool) -> None:
     rows, n = x.shape
     dev, wide = x._dev, x._dev.strategy == "wide"
-    local = group_size(dev, 128)
+    local = dispatch.work_group(dev, "sorting/rows")
     groups = min(rows, dev.wide_groups if wide else dev.compute_units * 16)
     scratch = groups * 2 * n if wide else 1
     first, end = key_bits(x.dtype)
@@ -60,13 +64,13 @@ def _sort_long(x: Tensor, values: Tensor, indices: Tensor, descending: bool, bit
     rows, n = x.shape
     dev, total = x._dev, rows * n
     wide = dev.strategy == "wide"
-    digit, local = (8, 1) if wide else (4, group_size(dev, 64))
+    digit, local = dispatch.tuned(dev, "sorting/radix")["DIGIT"], dispatch.work_group(dev, "sorting/radix")
     parts = max(1, min(-(-n // PART[dev.strategy]), -(-dev.wide_groups // rows) if wide else MAX_PARTS))
     per = -(-n // parts)
     here, there = (_keys(dev, x.dtype, total), dispatch.empty((total,), int32, dev)), (_keys(dev, x.dtype, total), dispatch.empty((total,), int32, dev))
     counts = dispatch.empty((rows << digit, parts), int32, dev)
     tally = dispatch.buffer(counts)
-    begin, count, scan, scatter, finish = (dispatch.kernel(dev, "sorting/radix", entry, dtype=x.dtype, DIGIT=digit, WG=local)
+    begin, count, scan, scatter, finish = (dispatch.kernel(dev, "sorting/radix", entry, dtype=x.dtype, WG=local)
                                            for entry in ("begin", "count", "scan", "scatter", "finish"))
     begin(*dispatch.groups(dev, total), dispatch.buffer(here[0]), dispatch.buffer(here[1]), dispatch.buffer(x), x.offset, total, n, int(descending))
     first, end = key_bits(x.dtype)
@@ -83,7 +87,7 @@ def top_rows(x: Tensor, k: int, largest: bool) -> tuple[Tensor, Tensor]:
     """The k largest (smallest) of each row in order, ties by place: values and int64 places."""
     rows, n = x.shape
     dev = x._dev
-    if rows == 0 or k == 0 or k > TOPK_LIMIT or n <= 4 * k or (dev.strategy == "grid" and n <= TILE):
+    if rows == 0 or k == 0 or k > TOPK_LIMIT or n <= 4 * k or fits_group(dev, n):
         values, indices = sort_rows(x, descending=largest)
         return values[:, :k].contiguous(), indices[:, :k].contiguous()
     wanted = -(-dev.wide_groups // rows) if dev.strategy == "wide" else n

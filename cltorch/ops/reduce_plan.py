@@ -10,7 +10,6 @@ from ..core.tensor import Tensor
 from ..dtype import dtype, int32
 from ..shape import Size, contiguous_strides
 
-TILE = 1024  # accumulators of a work-item in columns.mako (wide), as its TUNABLES say
 MOST_KEPT = MOST_REDUCED = 3  # ranks that a kernel addresses; tensors that need more are copied first
 SLICE = 16384  # elements that are worth a work-item of their own
 
@@ -46,12 +45,16 @@ class Geometry(NamedTuple):
 
 
 class _Device(NamedTuple):
-    """The device properties that a plan depends on."""
+    """The device properties and tuned numbers that a plan depends on: ``tile`` accumulators of a work-item in columns.mako (wide), and the
+    work-items of each template's groups."""
 
     wide: bool
     groups: int
     compute_units: int
-    work_group: int
+    tile: int
+    rows: int
+    columns: int
+    merge: int
 
 
 def _power_of_two(n: int) -> int:
@@ -104,7 +107,7 @@ def _rows(device: _Device, kept: list, reduced: list, outputs: int, count: int) 
         splits = _splits(device, outputs, count // SLICE, 2 * groups if groups > 2 else 1)
         global_size = min(groups, outputs * splits)
     else:
-        width = device.work_group
+        width = device.rows
         threads = min(width, _power_of_two(-(-count // 4)))
         splits = _splits(device, outputs, count // (16 * width), device.compute_units * 16)
         global_size = min(-(-outputs * splits * threads // width), device.compute_units * 64) * width
@@ -121,13 +124,13 @@ def _columns(device: _Device, kept: list, reduced: list, outputs: int, count: in
     outer, merged, threads, local = outputs // columns, 1, 1, (1,)
     if device.wide:
         if len(reduced) == 1 and cs == 1 and reduced[0][1] == columns:
-            merged = max(1, min(TILE // columns, count // 16))
-        tiles = -(-columns // TILE)
+            merged = max(1, min(device.tile // columns, count // 16))
+        tiles = -(-columns // device.tile)
         groups = _wide_groups(device, outputs * count)
-        splits = _splits(device, outer * tiles, count * min(columns, TILE) // SLICE, 2 * groups if groups > 2 else 1)
+        splits = _splits(device, outer * tiles, count * min(columns, device.tile) // SLICE, 2 * groups if groups > 2 else 1)
         global_size = min(groups, outer * tiles * splits)
     else:
-        width = device.work_group
+        width = device.columns
         deep = min(_power_of_two(-(-count // 4)), max(1, width // min(32, _power_of_two(columns))))
         threads = width // deep
         tiles = -(-columns // threads)
@@ -147,7 +150,7 @@ def _merge(device: _Device, outputs: int, splits: int, count: int, merged: int, 
     if device.wide:
         global_size = min(_wide_groups(device, outputs * splits * 8), outputs)
     else:
-        width = device.work_group
+        width = device.merge
         threads = min(width, _power_of_two(splits))
         global_size = min(-(-outputs * threads // width), device.compute_units * 64) * width
         local = (width,)
@@ -173,10 +176,8 @@ def geometry(shape: tuple[int, ...], strides: tuple[int, ...], dims: tuple[int, 
 
 
 def _traits(dev: Any) -> _Device:
-    width = 256
-    while width > dev.max_work_group_size:
-        width //= 2
-    return _Device(dev.strategy == "wide", dev.wide_groups, dev.compute_units, width)
+    widths = [dispatch.work_group(dev, f"reduce/{template}") for template in ("rows", "columns", "merge")]
+    return _Device(dev.strategy == "wide", dev.wide_groups, dev.compute_units, dispatch.tuned(dev, "reduce/columns")["TILE"], *widths)
 
 
 class Launcher:

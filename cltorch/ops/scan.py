@@ -66,13 +66,12 @@ class Scan:
 def _plan(dev: Any, outer: int, n: int, inner: int) -> tuple[tuple[int], tuple[int], int]:
     """Global size, local size, and the chunks that each scanned line is cut into."""
     if dev.strategy == "wide":
-        lines = outer * -(-inner // 512)
+        tile = dispatch.tuned(dev, "cumulative/scan")["TILE"]
+        lines = outer * -(-inner // tile)
         groups = dispatch.groups(dev, outer * n * inner)[0][0]
-        chunks = 1 if lines >= groups else max(1, min(-(-2 * groups // lines), n * min(inner, 512) // CHUNK))
+        chunks = 1 if lines >= groups else max(1, min(-(-2 * groups // lines), n * min(inner, tile) // CHUNK))
         return (min(groups, lines * chunks),), (1,), chunks
-    width = 256
-    while width > dev.max_work_group_size:
-        width //= 2
+    width = dispatch.work_group(dev, "cumulative/scan")
     lines = outer if inner == 1 else -(-outer * inner // width)
     chunks = max(1, min(dev.compute_units * 8 // lines, n // (CHUNK if inner == 1 else 256), 256))
     return (min(lines * chunks, dev.compute_units * 64) * width,), (width,), chunks

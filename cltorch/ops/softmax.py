@@ -43,11 +43,9 @@ def _launch(stage: str, logarithm: bool, inputs: list[Tensor], dim: int, out: dt
 def _plan(dev: Any, outer: int, n: int, inner: int) -> tuple[tuple[int], tuple[int], int]:
     """Global size, local size, work-items a row."""
     if dev.strategy == "wide":
-        tasks = outer * -(-inner // 256)
+        tasks = outer * -(-inner // dispatch.tuned(dev, "norm/softmax")["TILE"])
         return (min(dispatch.groups(dev, outer * n * inner * 4)[0][0], tasks),), (1,), 1
-    width = 256
-    while width > dev.max_work_group_size:
-        width //= 2
+    width = dispatch.work_group(dev, "norm/softmax")
     threads = min(width, 1 << max(-(-n // 4) - 1, 0).bit_length()) if inner == 1 else 1
     return (min(-(-outer * inner * threads // width), dev.compute_units * 64) * width,), (width,), threads
 

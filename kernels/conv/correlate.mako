@@ -17,10 +17,11 @@ TUNABLES = dict(
     MR=(6, 6, tuple(range(1, 17))),
     NV=(4, 4, (1, 2, 4, 8)),
     VW=(8, 8, (2, 4, 8, 16)),
-    STAGE=(8192, 8192, (2048, 4096, 8192)),
-    SUMS=(12288, 12288, (3072, 6144, 12288)),
+    STAGE=(8192, 8192, (512, 1024, 2048, 4096, 8192, 16384)),
+    SUMS=(12288, 12288, (768, 1536, 3072, 6144, 12288, 24576)),
     TAPS=(256, 256, (128, 256, 512)),
 )
+CONSTRAINTS = ("MR * NV <= 64", "STAGE >= 2048 and SUMS >= 3072")  # for elements of 4 bytes; larger ones get a half or a quarter
 %>
 <%
 NR = NV * VW

@@ -17,6 +17,7 @@ TUNABLES = dict(
     RM=(2, 2, (1, 2, 4, 6, 8)),
     RN=(2, 2, (1, 2, 4, 6, 8)),
 )
+CONSTRAINTS = ("TM % RM == 0 and TN % RN == 0", "TM // RM * (TN // RN) <= work_group", "TK * (TM + TN + 2) * 4 <= local_bytes", "RM * RN <= 64")
 
 
 def place(row, output):

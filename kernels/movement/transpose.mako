@@ -5,7 +5,8 @@ sides are read and written in runs. Called by core/relayout.py for contiguous();
 raw     C type of an element's bits      rank   number of batch dimensions, sizes d<k>, strides in x t<k>, strides in out u<k>
 row     stride of r in out (c's is 1)
 </%doc>
-<%! TUNABLES = dict(TILE=(32, 16, (8, 16, 32, 64)), ROWS=(1, 4, (1, 2, 4, 8, 16))) %>
+<%! TUNABLES = dict(TILE=(32, 16, (8, 16, 32, 64)), ROWS=(1, 4, (1, 2, 4, 8, 16)))
+CONSTRAINTS = ("TILE % ROWS == 0", "wide or TILE * ROWS <= work_group", "wide or TILE * (TILE + 1) * 16 <= local_bytes", "not wide or ROWS == 1") %>
 <%def name="place(batch)">
     uint from = offset, to = 0;
 % for k in reversed(range(rank)):

@@ -5,7 +5,8 @@ prefix sum per row over (digit, part), scatter each part in order. `begin` makes
 Called by ops/sorting.py. All of keys, places: (rows, n); tally: (rows, 2^DIGIT, parts); part p of a row is elements [p * per, (p+1) * per).
 dtype    of x      descending   larger first, equal elements still in order
 </%doc>
-<%! TUNABLES = dict(DIGIT=(8, 4, (4, 8)), WG=(1, 64, (1, 32, 64, 128)), ITEMS=(1, 4, (1, 2, 4, 8))) %>
+<%! TUNABLES = dict(DIGIT=(8, 4, (4, 8)), WG=(1, 64, (1, 32, 64, 128)), ITEMS=(1, 4, (1, 2, 4, 8)))
+CONSTRAINTS = ("wide or ((1 << DIGIT) * (WG + 2) + WG + 1) * 4 <= local_bytes",) %>
 <%
 U = "ulong" if dtype.itemsize == 8 else "uint"
 RADIX = 1 << DIGIT

@@ -7,7 +7,8 @@ wide     a work-item sorts whole rows: insertion up to 32 elements, else radix p
 grid     a work-group sorts a row of up to TILE elements in local memory (bitonic, ties broken by the original place)
 dtype    of x; first_bit, bits: the digits of its key that can differ      descending   larger first, equal elements still in order
 </%doc>
-<%! TUNABLES = dict(TILE=(1024, 1024, (256, 512, 1024)), WG=(1, 128, (1, 64, 128, 256))) %>
+<%! TUNABLES = dict(TILE=(1024, 1024, (256, 512, 1024)), WG=(1, 128, (1, 64, 128, 256)))
+CONSTRAINTS = ("wide or TILE * 10 <= local_bytes",) %>
 <% U = "ulong" if dtype.itemsize == 8 else "uint" %>
 <%def name="key(at)">sort_key_${dtype.s}(${dtype.load("x", at)})</%def>
 __kernel __attribute__((reqd_work_group_size(${WG}, 1, 1)))

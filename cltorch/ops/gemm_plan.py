@@ -1,0 +1,173 @@
+"""Which kernel multiplies two matrices, with which tiles.
+
+``plan`` is pure: it chooses by shape, layout class, vector width and the device's tuned numbers alone, so a product's order of additions
+never changes between runs.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from ..core import dispatch
+from ..dtype import dtype
+from ..runtime.device import Device
+
+LOCAL_BYTES = 32 * 1024
+SMALL = 32 * 1024  # multiplications below which one simple launch beats packing
+BIG_PANEL = 1 << 18  # elements of b from which reading it in place misses the caches too often
+
+
+class Layout(NamedTuple):
+    """What a plan may know of an operand's strides: whether rows and columns are contiguous (a dimension of size 1 is)."""
+
+    row: bool
+    column: bool
+
+
+class Plan(NamedTuple):
+    """How to multiply: ``way`` names the kernel, ``swap`` computes the transposed product from the transposed operands.
+    ``tunables``: what depends on the shape; the others are the family's."""
+
+    way: str
+    swap: bool = False
+    tunables: tuple[tuple[str, int], ...] = ()
+
+
+class Side(NamedTuple):
+    """The sums that a work-item keeps in registers, as a profile wants them."""
+
+    rows: int
+    vectors: int
+
+    @staticmethod
+    def of(dev: Device, family: str, rows: str = "MR", vectors: str = "NV") -> Side | None:
+        """None where no profile says."""
+        numbers = dispatch.tuned(dev, family)
+        return Side(numbers[rows], numbers[vectors]) if {rows, vectors} & dispatch.given(dev, family).keys() else None
+
+
+class Block(NamedTuple):
+    """The tile of a work-group, as a profile wants it: kernels/matmul/block.mako."""
+
+    TM: int
+    TN: int
+    TK: int
+    RM: int
+    RN: int
+
+    @staticmethod
+    def of(dev: Device, family: str) -> Block | None:
+        """None where no profile says."""
+        return Block(**dispatch.tuned(dev, family)) if dispatch.given(dev, family) else None
+
+
+def layout(shape: Sequence[int], strides: Sequence[int]) -> Layout:
+    """``row``: neighbours along the last dimension are neighbours in memory; ``column``: along the one before."""
+    return Layout(strides[-1] == 1 or shape[-1] == 1, strides[-2] == 1 or shape[-2] == 1)
+
+
+def plan(strategy: str, m: int, n: int, k: int, batch: int, d: dtype, a: Layout, b: Layout, vector_bytes: int = 32,
+         local_bytes: int = LOCAL_BYTES, group: int = 256, units: int = 2, largest: int = 128, side: Side | None = None,
+         given: Block | None = None) -> Plan:
+    """The way to multiply (batch, m, k) by (batch, k, n). ``side`` and ``given``: what a profile wants instead of our own tiles."""
+    if strategy == "grid":
+        return Plan("grid", False, _grid_tile(m, n, batch, d, min(local_bytes, LOCAL_BYTES), group, units, largest, given))
+    lanes = lanes_of(d, vector_bytes)
+    if a.row and b.column and k >= lanes and (min(m, n) <= 32 or m * n * k <= SMALL):
+        side = 4 if vector_bytes > 32 and not d.is_complex else 2
+        return Plan("dot_vector" if min(m, n) == 1 else "dot_tile", m == 1, (("VW", lanes), ("R", side), ("C", side)))
+    swap = a.column and (not b.row or n < lanes <= m)
+    if m * n * k * batch <= SMALL:
+        return Plan("small", swap, (("VW", lanes),))
+    if d.is_complex or d.itemsize < 4:
+        return Plan("panel_packed", False, _panel_tile(n, d, vector_bytes, side))
+    return _panel_plan(m, n, k, d, b.row, swap, vector_bytes, side)
+
+
+def _panel_plan(m: int, n: int, k: int, d: dtype, unit: bool, swap: bool, vector_bytes: int, side: Side | None) -> Plan:
+    """Panels of float32, float64, int32, int64, which can be read in place. Packing pays where b is read often or can't be read otherwise."""
+    if swap:
+        m, n, unit = n, m, True
+    lanes = lanes_of(d, vector_bytes)
+    if unit and n >= lanes:
+        if m == 1:
+            return Plan("panel_direct", swap, (("MR", 1), ("NV", min(8, _power_below(n // lanes))), ("VW", lanes)))
+        tile = _panel_tile(n if n >= 4 * lanes else _power_below(n // lanes) * lanes, d, vector_bytes, side)
+        if tile[1][1] * lanes > n:  # a profile's tile, wider than this product
+            tile = _panel_tile(n, d, vector_bytes, None)
+        return Plan("panel_half" if m >= 256 and k * n >= BIG_PANEL else "panel_direct", swap, tile)
+    if not unit and m * k + 2 * m * n < n * k:  # cheaper to pack a instead and to store columns
+        m, n, swap = n, m, not swap
+    return Plan("panel_half", swap, _panel_tile(n, d, vector_bytes, side))
+
+
+def _power_below(n: int) -> int:
+    return 1 << (n.bit_length() - 1)
+
+
+def lanes_of(d: dtype, vector_bytes: int) -> int:
+    """Lanes of a vector of sums: halves and small integers are summed in four bytes, complex numbers in two planes."""
+    part = d.to_real.itemsize
+    return max(2, min(16, vector_bytes // max(part, 4)))
+
+
+def _panel_tile(n: int, d: dtype, vector_bytes: int, side: Side | None) -> tuple[tuple[str, int], ...]:
+    """MR rows by NV vectors, so that the sums and one step's operands fit into the vector registers (32 of 64 bytes, else 16)."""
+    lanes = lanes_of(d, vector_bytes)
+    if vector_bytes > 32:
+        rows = {1: 12, 2: 6} if d.is_complex else {1: 8, 2: 8, 4: 6}
+    else:
+        rows = {1: 5} if d.is_complex else {1: 8, 2: 6}
+    if side and not d.is_complex:
+        rows = {vectors: high for vectors, high in rows.items() if vectors < side.vectors} | {side.vectors: side.rows}
+    vectors = next((v for v in rows if v * lanes >= n), max(rows))
+    return ("MR", rows[vectors]), ("NV", vectors), ("VW", lanes)
+
+
+def _grid_tile(m: int, n: int, batch: int, d: dtype, local_bytes: int, group: int, units: int,
+               largest: int, given: Block | None) -> tuple[tuple[str, int], ...]:
+    """Sums per work-group and per item: as many as leave two groups for every compute unit, within local memory
+    and a side of ``largest`` (compilers for CPUs spend tens of seconds on unrolled large tiles)."""
+    if given and ceil(m, given.TM) * ceil(n, given.TN) * batch >= 2 * units:
+        return tuple(fitted(given, d, local_bytes)._asdict().items())
+    for high, wide in ((128, 128), (64, 64), (32, 32), (16, 16)):
+        if high <= largest and ceil(m, high) * ceil(n, wide) * batch >= 2 * units:
+            break
+    high, wide = min(high, _side(m)), min(wide, _side(n))
+    deep = _shallow(16, high + wide, d, local_bytes)
+    if group >= 256:
+        return ("TM", high), ("TN", wide), ("TK", deep), ("RM", high // 16), ("RN", wide // 16)
+    each = 8 if group < 16 else 4 if group < 64 else 2
+    return ("TM", 8), ("TN", 8), ("TK", deep), ("RM", each), ("RN", each)
+
+
+def fitted(block: Block, d: dtype, local_bytes: int) -> Block:
+    """The block with slices that fit into local memory for this type."""
+    return block._replace(TK=_shallow(block.TK, block.TM + block.TN, d, local_bytes))
+
+
+def _shallow(deep: int, sides: int, d: dtype, local_bytes: int) -> int:
+    """The depth of slices that fit into local memory."""
+    while deep > 4 and deep * (sides + 2) * max(d.itemsize, 4) > local_bytes:
+        deep //= 2
+    return deep
+
+
+def _side(count: int) -> int:
+    return next((side for side in (16, 32, 64) if count <= side), 128)
+
+
+def vector_bytes(dev: Device, family: str) -> int:
+    """Bytes of the vector registers that the device's compiler uses. A profile's VW counts lanes of four bytes."""
+    lanes = dispatch.given(dev, family).get("VW")
+    return 4 * lanes if lanes else _vector_bytes(dev.cl_device)
+
+
+@lru_cache(maxsize=64)
+def _vector_bytes(cl_device: Any) -> int:
+    return max(16, min(64, 4 * cl_device.native_vector_width_float))
+
+
+def ceil(count: int, size: int) -> int:
+    return -(-count // size)

@@ -1,0 +1,207 @@
+"""Tuned numbers: what templates declare, which profile wins, what is refused, and that kernels and planners follow."""
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import run_python
+
+from cltorch import codegen, float32, float64
+from cltorch.core import dispatch
+from cltorch.ops import convolution_launch, gemm_plan
+from cltorch.runtime import tuning
+from cltorch.runtime.device import Device, get
+
+CACHES = (tuning._fitting, dispatch._profiles, dispatch.given, dispatch.tuned, dispatch.work_group)
+
+
+@pytest.fixture
+def dev() -> Device:
+    return get("cuda")
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A function (file name, content) that adds a profile to the shipped ones, which are none at first."""
+    folder = tmp_path / "profiles"
+    folder.mkdir()
+    monkeypatch.setattr(tuning, "FOLDER", folder)
+    monkeypatch.delenv("CLTORCH_PROFILE", raising=False)
+
+    def add(name: str, **content: Any) -> Path:
+        path = folder / name
+        path.write_text(json.dumps(content))
+        forget()
+        return path
+
+    forget()
+    yield add
+    monkeypatch.undo()
+    forget()
+
+
+def forget() -> None:
+    for cache in CACHES:
+        cache.cache_clear()
+
+
+def own(path: Path, monkeypatch: pytest.MonkeyPatch, **content: Any) -> Path:
+    """A profile of the user's, in force."""
+    path.write_text(json.dumps(content))
+    monkeypatch.setenv("CLTORCH_PROFILE", str(path))
+    forget()
+    return path
+
+
+# what templates declare
+
+
+@pytest.mark.parametrize("family", codegen.families())
+def test_defaults_are_legal_and_meet_the_constraints(family: str) -> None:
+    large = {"work_group": 256, "local_bytes": 32 * 1024}
+    for strategy in ("wide", "grid"):
+        values = codegen.defaults(family, strategy)
+        assert values and all(value in codegen.tunables(family)[name][2] for name, value in values.items())
+        assert codegen.broken(family, strategy, values, large) == ""
+
+
+def test_constraints_name_what_is_not_met() -> None:
+    limits = {"work_group": 256, "local_bytes": 32 * 1024}
+    tile = codegen.defaults("matmul/grid", "grid")
+    assert codegen.broken("matmul/grid", "grid", tile | {"TM": 128, "TN": 128}, limits) == "TM // RM * (TN // RN) <= work_group"
+    assert codegen.broken("matmul/grid", "grid", tile, limits | {"local_bytes": 4096}) == "TK * (TM + TN + 2) * 4 <= local_bytes"
+    assert codegen.broken("reduce/rows", "wide", {"LANES": 64, "WG": 64}, limits) == "WG == 1 or not wide"
+    assert codegen.broken("reduce/rows", "grid", {"LANES": 64, "WG": 256}, limits | {"work_group": 128}) == "WG <= work_group"
+
+
+# which profile wins
+
+
+def test_the_most_exact_profile_wins(dev: Device, shipped: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, columns = "reduce/rows", "reduce/columns"
+    assert dict(dispatch.tuned(dev, rows)) == codegen.defaults(rows, dev.strategy) and not dispatch.given(dev, rows)
+    shipped("a.json", level="architecture", match={"kind": ".*"}, families={rows: {"LANES": 32}, columns: {"TILE": 256}})
+    shipped("b.json", level="strategy", match={"strategy": "wide|grid"}, families={rows: {"LANES": 16}, columns: {"TILE": 128}, "matmul/panel": {"KC": 64}})
+    shipped("c.json", level="vendor", match={"vendor": ".*"}, families={columns: {"TILE": 2048}})
+    shipped("d.json", level="vendor", match={"vendor": "nobody"}, families={"matmul/panel": {"KC": 512}})
+    assert dispatch.tuned(dev, rows)["LANES"] == 32 and dispatch.tuned(dev, columns)["TILE"] == 256 and dispatch.tuned(dev, "matmul/panel")["KC"] == 64
+    shipped("e.json", level="device", match=tuning.exactly(dev), families={rows: {"LANES": 128}})
+    assert dispatch.tuned(dev, rows)["LANES"] == 128
+    own(tmp_path / "own.json", monkeypatch, families={rows: {"LANES": 16.0}})
+    assert dispatch.tuned(dev, rows)["LANES"] == 16 and dispatch.tuned(dev, columns)["TILE"] == 256
+    assert type(dispatch.tuned(dev, rows)["LANES"]) is int
+    assert dispatch.tuned(dev, rows) is dispatch.tuned(dev, rows)
+
+
+def test_a_saved_profile_is_found_again(dev: Device, shipped: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "saved.json"
+    tuning.save(path, dev, {"reduce/rows": {"LANES": 128}}, {"when": "today"})
+    monkeypatch.setenv("CLTORCH_PROFILE", str(path))
+    forget()
+    assert dict(dispatch.given(dev, "reduce/rows")) == {"LANES": 128}
+    found = tuning.read(path)
+    assert found["measured"] == {"when": "today"} and found["driver"] == dev.driver_version and found["match"]["strategy"] == dev.strategy
+
+
+def test_a_profile_of_another_device_is_left_alone(dev: Device, shipped: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own(tmp_path / "own.json", monkeypatch, match={"name": "another"}, families={"reduce/rows": {"LANES": 128}})
+    assert not dispatch.given(dev, "reduce/rows")
+
+
+# what is refused
+
+
+@pytest.mark.parametrize("families, complaint", [
+    ({"reduce/rows": {"LANES": 48}}, r"reduce/rows: LANES is one of \(16, 32, 64, 128\), got 48"),
+    ({"reduce/rows": {"LANES": [64]}}, r"reduce/rows: LANES is one of .*, got \[64\]"),
+    ({"reduce/rows": {"LANE": 64}}, "reduce/rows has no parameter 'LANE', but LANES, WG"),
+    ({"reduce/row": {"LANES": 64}}, "there is no kernel family 'reduce/row'"),
+    ({"matmul/panel": {"MR": 16, "NV": 16}}, r"matmul/panel with .* does not meet MR \* NV <= 64 on "),
+])
+def test_a_bad_number_is_an_error_that_names_the_file(dev: Device, shipped: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, families: dict,
+                                                      complaint: str) -> None:
+    path = own(tmp_path / "own.json", monkeypatch, families=families)
+    with pytest.raises(ValueError, match=complaint) as caught:
+        dispatch.given(dev, next(iter(families)))
+    assert str(path) in str(caught.value)
+
+
+def test_a_small_device_passes_over_what_its_vendor_s_profile_asks(dev: Device, shipped: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = dict(match={}, families={"sorting/radix": {"DIGIT": 8, "WG": 128}, "reduce/rows": {"LANES": 32}})
+    shipped("vendor.json", level="vendor", **content)
+    monkeypatch.setattr(dispatch, "limits", lambda dev: {"work_group": 64, "local_bytes": 16 * 1024})
+    assert not dispatch.given(dev, "sorting/radix") and dispatch.given(dev, "reduce/rows")
+    shipped("device.json", level="device", **content)
+    with pytest.raises(ValueError, match="does not meet"):
+        dispatch.given(dev, "sorting/radix")
+
+
+@pytest.mark.parametrize("text,complaint", [
+    ("{", "can't be read"), ("[]", '"families"'), ('{"families": {"gemm": 3}}', '"families"'),
+    ('{"families": {}, "match": {"colour": "red"}}', "colour"), ('{"families": {}, "level": "planet"}', "planet"),
+])
+def test_bad_profiles(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=complaint) as caught:
+        tuning.read(path)
+    assert str(path) in str(caught.value)
+
+
+def test_shipped_profiles_are_legal() -> None:
+    for path in tuning.FOLDER.glob("*.json"):
+        profile = tuning.read(path)
+        assert profile["measured"] and profile["driver"]
+        for family, values in profile["families"].items():
+            assert all(dispatch._legal(profile, family, name, value) == value for name, value in values.items())
+
+
+# kernels and planners follow
+
+
+SOURCES = """
+import cltorch, numpy as np
+from cltorch.runtime.observe import Observer
+class Seen(Observer):
+    text = ""
+    def before(self, kernel, global_size, local_size, args):
+        Seen.text += kernel.program.source
+dev = cltorch.runtime.device.get("cuda")
+dev.watch(Seen())
+x = cltorch.arange(6000, dtype=cltorch.float32, device="cuda").reshape(60, 100)
+assert np.allclose(x.sum(0).cpu().numpy(), np.arange(6000.0).reshape(60, 100).sum(0))
+y = (x / 6000).cpu().numpy()
+assert np.allclose(((x / 6000) @ (x / 6000).t()).cpu().numpy(), y @ y.T, rtol=1e-5)
+print(Seen.text)
+"""
+
+
+def test_a_tuned_number_reaches_the_kernels(dev: Device, tmp_path: Path) -> None:
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps({"families": {"reduce/columns": {"TILE": 512}, "matmul/panel": {"KC": 64, "MR": 3, "NV": 1}}}))
+    plain, done = run_python(SOURCES, CLTORCH_STRATEGY="wide", CLTORCH_PROFILE=""), run_python(SOURCES, CLTORCH_STRATEGY="wide", CLTORCH_PROFILE=str(path))
+    assert done.returncode == plain.returncode == 0, done.stderr + plain.stderr
+    for text in ("a0[512]", "k0 += 64"):
+        assert text in done.stdout and text not in plain.stdout
+
+
+def test_planners_follow_a_profile(dev: Device, shipped: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gemm_plan.Side.of(dev, "matmul/panel") is None and gemm_plan.Block.of(dev, "matmul/grid") is None
+    block = {"TM": 32, "TN": 64, "TK": 8, "RM": 2, "RN": 4}
+    own(tmp_path / "own.json", monkeypatch, families={
+        "matmul/panel": {"VW": 4, "MR": 5, "NV": 3}, "matmul/grid": block, "conv/grid": block, "conv/correlate": {"STAGE": 4096, "TAPS": 128}})
+    side, given = gemm_plan.Side.of(dev, "matmul/panel"), gemm_plan.Block.of(dev, "matmul/grid")
+    assert side == (5, 3) and gemm_plan.vector_bytes(dev, "matmul/panel") == 16 and given == tuple(block.values())
+    unit = gemm_plan.Layout(True, False)
+    for d, lanes in ((float32, 4), (float64, 2)):
+        chosen = gemm_plan.plan("wide", 512, 512, 512, 1, d, unit, unit, 16, side=side)
+        assert dict(chosen.tunables) == {"MR": 5, "NV": 3, "VW": lanes}
+    narrow = dict(gemm_plan.plan("wide", 512, 8, 512, 1, float32, unit, unit, 16, side=side).tunables)
+    assert narrow["NV"] * narrow["VW"] == 8
+    assert dict(gemm_plan.plan("grid", 512, 512, 512, 1, float32, unit, unit, given=given).tunables) == block
+    assert dict(gemm_plan.plan("grid", 16, 16, 512, 1, float32, unit, unit, given=given).tunables)["TM"] == 16
+    room = convolution_launch.Room.of(dev, "conv/correlate")
+    assert (room.stage, room.taps, room.sums) == (4 * 4096, 128, 4 * 12288) and room.side is None
