@@ -19,6 +19,7 @@ def _flag(text: str) -> bool:
 
 TABLE = {v.name: v for v in (
     Variable("DEVICES", str, "", "which OpenCL devices count, in which order: indices, names, vendors or types, comma separated; -word excludes"),
+    Variable("DISABLE", str, "", "extras that are not used even where a device has them, comma separated (list_devices --verbose names them)"),
     Variable("STRATEGY", str, "", "wide or grid: forces the kernel strategy of every device (default: by device type)"),
     Variable("EAGER", _flag, False, "1 launches every operator alone instead of fusing chains"),
     Variable("SYNC", _flag, False, "1 waits after each launch, so that an error names its operator"),
