@@ -18,5 +18,9 @@ class LaunchError(RuntimeError):
     """The driver refused or lost a launch."""
 
 
+class DeviceLostError(LaunchError):
+    """The device was reset, crashed or taken away: it refuses all work until the process starts again. Other devices go on."""
+
+
 class OutOfMemoryError(RuntimeError):
     """An allocation failed after the caches were freed."""

@@ -3,18 +3,16 @@ from __future__ import annotations
 
 import os
 import pickle
-import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pyopencl as cl
 import pytest
 from processes import run_python
 
 from cltorch.errors import LaunchError, NoOpenCLError, UnsupportedDtypeError
-from cltorch.runtime import intel, platforms, program
+from cltorch.runtime import platforms, program
 from cltorch.runtime.device import Device, current_index, default_device, device, devices, get, host, resolve, set_current_index, set_default_device
 
 SCALE = """
@@ -102,52 +100,6 @@ def test_cpu_shares_the_context_of_the_opencl_cpu() -> None:
     if engine is None:
         pytest.skip("no OpenCL CPU device")
     assert host().queue is engine.queues[0] and host().context is engine.context
-
-
-class FakeDevice(SimpleNamespace):
-    """Known by identity, as OpenCL's devices are."""
-
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
-
-
-def entry(name: str, kind: str, platform: str = "P", **more: object) -> platforms.Found:
-    kinds = {"GPU": cl.device_type.GPU, "CPU": cl.device_type.CPU, "accelerator": cl.device_type.ACCELERATOR}
-    dev = FakeDevice(name=name, vendor="V", type=kinds[kind.split()[-1]], host_unified_memory=kind.startswith("integrated"),
-                          extensions="cl_khr_fp64", available=True, compiler_available=True, endian_little=True, get_info=raising, **more)
-    return platforms._judge(FakeDevice(name=platform), dev)
-
-
-def raising(what: object) -> None:
-    raise AttributeError(what)
-
-
-def test_order_skips_and_duplicates() -> None:
-    found = [entry("pthread-AMD EPYC", "CPU", "Portable Computing Language"), entry("Intel FPGA Emulation Device", "accelerator"),
-             entry("UHD 770", "integrated GPU"), entry("RX 7900\0 ", "discrete GPU", "rusticl"), entry("RX 7900", "discrete GPU", "AMD")]
-    ranked = sorted(platforms._without_duplicates(found), key=platforms._rank)
-    assert [(platforms.clean(e.device.name), bool(e.skip)) for e in ranked] == [
-        ("RX 7900", False), ("UHD 770", False), ("pthread-AMD EPYC", False), ("RX 7900", True), ("Intel FPGA Emulation Device", True)]
-    assert ranked[0].platform.name == "AMD" and ranked[3].skip == "the same GPU under AMD" and "FPGA" in ranked[4].skip
-
-
-def test_two_cards_of_one_kind_are_two_devices() -> None:
-    platform = FakeDevice(name="NVIDIA CUDA")
-    cards = [entry("H100", "discrete GPU")._replace(platform=platform) for _ in range(2)]
-    assert not any(e.skip for e in platforms._without_duplicates(cards))
-
-
-@pytest.mark.parametrize("text,names", [
-    ("", "abc"), ("1", "b"), ("2,0", "ca"), ("gpu", "ab"), ("-cpu", "ab"), ("cpu,gpu", "cab"), ("gpu,-0", "b"), ("9", ""), ("nothing", ""),
-    (" B , 1 ", "b"),
-])
-def test_selection(text: str, names: str) -> None:
-    entries = [entry("a", "discrete GPU"), entry("b", "integrated GPU"), entry("c", "CPU")]
-    entries = [e._replace(platform=FakeDevice(name="")) for e in entries]
-    for e in entries:
-        e.device.vendor = ""
-    chosen = platforms.select(entries, text)
-    assert "".join(e.device.name for e in chosen) == names
 
 
 def test_transfers() -> None:
@@ -316,33 +268,12 @@ def test_no_opencl_error_is_a_runtime_error() -> None:
     assert issubclass(NoOpenCLError, RuntimeError)
 
 
-def test_intels_runtime_is_announced_only_where_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OCL_ICD_VENDORS", raising=False)
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    with intel.announced():
-        assert "OCL_ICD_VENDORS" not in os.environ
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "lib" / "libintelocl.so").touch()
-    with intel.announced():
-        assert "OCL_ICD_VENDORS" not in os.environ  # its other libraries are missing
-    monkeypatch.setattr(intel, "_preload", lambda folder: True)
-    monkeypatch.setattr(intel, "SYSTEM", tmp_path / "system")
-    intel.SYSTEM.mkdir()
-    (intel.SYSTEM / "other.icd").write_text("libother.so\n")
-    (intel.SYSTEM / "broken.icd").write_text("/opt/x/libintelocl.so\n")
-    with intel.announced():
-        folder = Path(os.environ["OCL_ICD_VENDORS"])
-        assert {path.name: path.read_text() for path in folder.iterdir()} == {
-            "intel-cpu.icd": f"{tmp_path}/lib/libintelocl.so\n", "other.icd": "libother.so\n"}
-    assert "OCL_ICD_VENDORS" not in os.environ and not folder.exists()
-
-
 def test_a_machine_with_a_gpu_only_computes_cpu_tensors_on_it() -> None:
     code = """
 import warnings
 import numpy as np
 from cltorch.runtime import platforms
-platforms.kind_of = lambda dev: "discrete GPU"     # the device stands in for a GPU
+platforms.kind_of = lambda facts: "discrete GPU"     # the device stands in for a GPU
 import cltorch
 from cltorch.runtime.device import get, host
 with warnings.catch_warnings(record=True) as caught:

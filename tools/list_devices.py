@@ -39,7 +39,7 @@ def describe(found: platforms.Found) -> dict[str, Any]:
         "platform_version": platforms.clean(found.platform.version), "driver": dev.driver_version, "opencl": dev.version,
         "opencl_c": platforms.clean(found.device.opencl_c_version), "compute_units": dev.compute_units,
         "clock_mhz": found.device.max_clock_frequency, "memory": dev.global_mem_size, "max_allocation": dev.max_alloc,
-        "local_memory": dev.local_mem_size, "local_memory_is_global": "local_memory_is_global" in dev.quirks,
+        "local_memory": dev.local_mem_size, "local_memory_is_global": found.facts.local_memory_is_global,
         "max_work_group": dev.max_work_group_size, "max_work_items": list(found.device.max_work_item_sizes),
         "fp16_arithmetic": "cl_khr_fp16" in dev.extensions, "fp64": dev.has_fp64, "shares_host_memory": bool(found.device.host_unified_memory),
         "strategy": dev.strategy, "quirks": sorted(dev.quirks), "extensions": sorted(dev.extensions),

@@ -17,6 +17,7 @@ import numpy as np
 import pyopencl as cl
 
 from ..errors import OutOfMemoryError
+from . import faults
 
 if TYPE_CHECKING:
     from .device import Device
@@ -184,12 +185,14 @@ class Allocator:
         """New memory from the driver; where it refuses, once more without the cache."""
         try:
             cell = self.request(size)
-        except (cl.Error, MemoryError):
+        except (cl.Error, MemoryError) as error:
+            self._stop_if_lost(error)
             self.retries += 1
             self.empty_cache()
             try:
                 cell = self.request(size)
             except (cl.Error, MemoryError) as error:
+                self._stop_if_lost(error)
                 self.failures += 1
                 raise self.out_of_memory(nbytes, error) from None
         self.obtained += 1
@@ -197,6 +200,11 @@ class Allocator:
         self.reserved += size
         self.reserved_peak = max(self.reserved_peak, self.reserved)
         return cell
+
+    def _stop_if_lost(self, error: Exception) -> None:
+        """Raise DeviceLostError where it isn't memory that is missing."""
+        if isinstance(error, cl.Error) and error.code in faults.GONE:
+            raise self.device.failure("allocate memory", error) from error
 
     def request(self, size: int) -> Any:
         """Ask the driver. Many create buffers lazily: a first small write makes a failure show here."""
@@ -281,6 +289,7 @@ class HostAllocator(Allocator):
 
     def __init__(self, device: Device) -> None:
         super().__init__(device)
+        self.kept: list = []
         self.hosts: dict[int, np.ndarray] = {}  # cl.Buffer -> host bytes; only where kernels don't work in host memory
 
     def request(self, size: int) -> list:
@@ -309,8 +318,10 @@ class HostAllocator(Allocator):
         return mem
 
     def let_go(self, cell: list) -> None:
-        """Commands may still use the memory, and NumPy frees it at once: wait for them."""
-        if cell[1] is not None:
+        """Commands may still use the memory, and NumPy frees it at once: wait for them. What a lost device may still use stays."""
+        if self.device.unfinished:
+            self.kept.append(cell)
+        elif cell[1] is not None:
             self.device.finish()
             self.let_go_idle(cell)
 
@@ -324,6 +335,21 @@ def aligned_bytes(size: int, alignment: int) -> np.ndarray:
     raw = np.empty(size + alignment, np.uint8)
     start = -raw.ctypes.data % alignment
     return raw[start:start + size]
+
+
+def works_in_host_memory(context: Any, queue: Any) -> bool:
+    """Probe: does a command's result appear in the host memory under a buffer, and the host's writes in the buffer?"""
+    host, back = aligned_bytes(4096, 4096), np.zeros(4096, np.uint8)
+    host[:] = 1
+    buffer = cl.Buffer(context, cl.mem_flags.READ_WRITE | cl.mem_flags.USE_HOST_PTR, hostbuf=host)
+    cl.enqueue_fill_buffer(queue, buffer, np.uint8(7), 0, 2048)
+    queue.finish()
+    seen = bool((host[:2048] == 7).all() and (host[2048:] == 1).all())
+    host[2048:] = 9
+    other = cl.Buffer(context, cl.mem_flags.READ_WRITE, 4096)
+    cl.enqueue_copy(queue, other, buffer, byte_count=4096)
+    cl.enqueue_copy(queue, back, other)
+    return seen and bool((back == host).all())
 
 
 def _bytes_at(array: np.ndarray, span: int) -> np.ndarray:

@@ -11,9 +11,9 @@ import numpy as np
 import pyopencl as cl
 
 from .. import config
-from ..errors import LaunchError, NoOpenCLError, UnsupportedDtypeError
-from . import platforms
-from .allocator import Allocator, HostAllocator, aligned_bytes, physical_memory
+from ..errors import DeviceLostError, NoOpenCLError, UnsupportedDtypeError
+from . import faults, platforms, quirks
+from .allocator import Allocator, HostAllocator, physical_memory, works_in_host_memory
 from .observe import Observer, chosen_observers, debug
 from .spec import ALIASES, CHOSEN, current_index, default_device, device, set_default_device, unknown
 
@@ -27,17 +27,19 @@ class Device:
 
     ``context``, ``queue`` and ``allocator`` are opened when first read. ``queue`` is the current stream's in-order queue.
     ``shares_host``: kernels work in host memory (probed). ``staged``: a "cpu" whose kernels run on copies of host memory.
+    ``quirks`` in force, and what they switched off (``disabled``). ``lost``: why it refuses work; empty where it doesn't.
+    ``unfinished``: work was lost with it, so that memory holds whatever it holds.
     ``checks``: functions that run once, when the host next waits (they raise errors that kernels reported).
     ``recorded``: weak references to storages whose content may still wait for its launch; above ``recorded_limit`` they are sifted.
     ``recorder``, where not None, receives launches instead of the queue: (kernel handle, global size, local size, arguments) of a
     kernel, (command, arguments, keywords) of a copy or fill.
     """
 
-    __slots__ = ("__weakref__", "_recorder", "allocator", "checks", "cl_device", "compute_units", "context", "driver_version", "engine",
-                 "extensions", "global_mem_size", "has_fp64", "index", "inflight", "kernels", "kind", "lanes", "local_mem_size", "lost",
+    __slots__ = ("__weakref__", "_recorder", "allocator", "checks", "cl_device", "compute_units", "context", "disabled", "driver_version",
+                 "engine", "extensions", "global_mem_size", "has_fp64", "index", "inflight", "kernels", "kind", "lanes", "local_mem_size", "lost",
                  "max_alloc", "max_work_group_size", "name", "observers", "platform_name", "programs", "queue", "queues", "quirks",
-                 "recorded", "recorded_limit", "rng", "shares_host", "spec", "staged", "strategy", "stream", "type", "vendor", "version",
-                 "wide_groups")
+                 "recorded", "recorded_limit", "rng", "shares_host", "spec", "staged", "strategy", "stream", "type", "unfinished", "vendor",
+                 "version", "wide_groups")
 
     allocator: Any
     context: Any
@@ -57,6 +59,7 @@ class Device:
         self.rng: Any = {}
         self.observers = chosen_observers()
         self.lost = ""
+        self.unfinished = False
         self.stream: Any = None
         self._recorder: Any = None
         if found is None:
@@ -69,23 +72,22 @@ class Device:
         self._choose_strategy()
 
     def _describe(self, found: platforms.Found) -> None:
-        dev = found.device
+        facts = found.facts
         self.kind = found.kind
-        self.name, self.vendor = platforms.clean(dev.name), platforms.clean(dev.vendor)
-        self.platform_name, self.version = platforms.clean(found.platform.name), platforms.clean(dev.version)
-        self.driver_version = platforms.clean(dev.driver_version)
-        self.extensions = frozenset(dev.extensions.split())
+        self.name, self.vendor, self.version = facts.name, facts.vendor, facts.version
+        self.platform_name, self.driver_version = facts.platform_name, facts.driver_version
+        self.extensions = facts.extensions
         self.has_fp64 = "cl_khr_fp64" in self.extensions
-        self.compute_units = dev.max_compute_units
-        self.max_work_group_size = dev.max_work_group_size
-        self.local_mem_size, self.max_alloc, self.global_mem_size = dev.local_mem_size, dev.max_mem_alloc_size, dev.global_mem_size
-        self.quirks = platforms.quirks(found)
+        self.compute_units = facts.max_compute_units
+        self.max_work_group_size = facts.max_work_group_size
+        self.local_mem_size, self.max_alloc, self.global_mem_size = facts.local_mem_size, facts.max_mem_alloc_size, facts.global_mem_size
+        self.quirks, self.disabled = frozenset(quirk.name for quirk in quirks.in_force(facts)), quirks.disabled(facts)
 
     def _describe_memory_alone(self) -> None:
         """A machine without OpenCL: tensors can be made and moved, nothing can be computed."""
         self.kind, self.name = "CPU", "host memory, no OpenCL"
         self.vendor = self.platform_name = self.version = self.driver_version = ""
-        self.extensions = self.quirks = frozenset()
+        self.extensions = self.quirks = self.disabled = frozenset()
         self.has_fp64 = self.shares_host = True
         self.staged = False
         self.compute_units, self.max_work_group_size, self.local_mem_size = os.cpu_count() or 1, 1, 0
@@ -95,7 +97,7 @@ class Device:
         forced = config.get("STRATEGY")
         if forced not in ("", "wide", "grid"):
             raise ValueError(f"CLTORCH_STRATEGY={forced!r}: the strategies are wide and grid")
-        self.strategy = forced or ("wide" if self.kind == "CPU" else "grid")
+        self.strategy = forced if forced and forced not in self.disabled else "wide" if self.kind == "CPU" else "grid"
         self.wide_groups = 4 * self.compute_units
 
     def __repr__(self) -> str:
@@ -120,21 +122,27 @@ class Device:
 
     def _open(self) -> None:
         if self.lost:
-            raise RuntimeError(self.lost)
+            raise DeviceLostError(self.lost)
         if self.cl_device is None:
             raise NoOpenCLError(f"a kernel has to run, but {platforms.nothing_found()}")
         if self.engine is not None:
             self.context, queue = self.engine.context, self.engine.queues[0]
         else:
-            self.context = cl.Context([self.cl_device])
-            queue = self.new_queue(profiling=config.get("DEBUG") >= 2)
+            self.context = self._opened(cl.Context, [self.cl_device])
+            queue = self._opened(self.new_queue, config.get("DEBUG") >= 2)
             debug(1, f"{self.spec} is {self.name} ({self.kind}, {self.platform_name}, {self.version}), strategy {self.strategy}")
         self.queues = [queue]
-        self.shares_host = self.type == "cpu" and self.kind == "CPU" and _works_in_host_memory(self.context, queue)
+        self.shares_host = self.type == "cpu" and self.kind == "CPU" and works_in_host_memory(self.context, queue)
         self.staged = self.type == "cpu" and not self.shares_host
         if self.type != "cpu":
             self.allocator = Allocator(self)
         self.queue = queue  # last: another thread that finds it finds everything
+
+    def _opened(self, make: Callable, argument: Any) -> Any:
+        try:
+            return make(argument)
+        except cl.Error as error:
+            raise self.failure("be opened", error) from error
 
     def new_queue(self, profiling: bool = False) -> Any:
         """An in-order queue in this device's context; profiling slows some drivers down and is off by default."""
@@ -184,11 +192,7 @@ class Device:
         """Wait until everything enqueued here has ended. Raises LaunchError where the device failed, RuntimeError during capture."""
         if self._recorder is not None:
             raise RuntimeError(f"{self.spec} can't be waited for while a graph is captured: read results after the capture")
-        try:
-            self.finish()
-        except cl.Error as error:
-            raise LaunchError(f"{self.spec} ({self.name}) failed while it was waited for: {error}. CLTORCH_SYNC=1 names the kernel") \
-                from error
+        self.finish()
         self._check()
 
     def launch_recorded(self) -> None:
@@ -201,11 +205,39 @@ class Device:
             self.checks.pop()()
 
     def finish(self) -> None:
-        """Wait, whoever asks; a device that was never opened has nothing to wait for."""
+        """Wait, whoever asks; a device that was never opened has nothing to wait for. Raises LaunchError, DeviceLostError."""
+        if self.unfinished:
+            raise DeviceLostError(self.lost)
         if self.is_open:
-            for queue in self.queues:
-                queue.finish()
+            for queue in list(self.queues):
+                self.guard("finish its work", queue.finish)
             self.inflight.clear()
+
+    def guard(self, doing: str, command: Callable, *args: Any, **keywords: Any) -> Any:
+        """``command(...)``, its OpenCL errors made readable. A lost device isn't asked again: its driver may never answer."""
+        if self.lost:
+            raise DeviceLostError(self.lost)
+        try:
+            return command(*args, **keywords)
+        except cl.Error as error:
+            raise self.failure(doing, error) from error
+
+    def failure(self, doing: str, error: cl.Error, more: str = "") -> RuntimeError:
+        """What to raise for an OpenCL error while this device should ``doing``. Where it means that the device is lost, it is from now on."""
+        kind, text = faults.judge(f"{self.spec} ({self.name})", doing, error, more)
+        if kind is DeviceLostError:
+            for dev in {self, *_everyone()}:
+                if dev.cl_device == self.cl_device:
+                    dev.abandon(text)
+                    dev.unfinished = True
+        return kind(text)
+
+    def abandon(self, reason: str) -> None:
+        """Refuse all further work. The driver's objects are kept, never released: a release may hang."""
+        self.lost = reason
+        if self.is_open:
+            _retired.append((self.queue, self.queues, self.context, list(self.inflight)))
+            del self.queue, self.queues, self.context
 
     def read(self, buffer: Any, nbytes: int, byte_offset: int = 0) -> np.ndarray:
         """Bytes of device memory as a new NumPy array. Waits."""
@@ -267,25 +299,7 @@ class Device:
                 raise RuntimeError(f"host memory can't be {what} while a graph is captured on {self.spec}: do it before or after")
             self._recorder.append((command, args, keywords))
             return None
-        try:
-            return command(queue, *args, **keywords)
-        except cl.Error as error:
-            raise LaunchError(f"{self.spec} ({self.name}) could not {what} memory: {error}") from error
-
-
-def _works_in_host_memory(context: Any, queue: Any) -> bool:
-    """Probe: does a command's result appear in the host memory under a buffer, and the host's writes in the buffer?"""
-    host, back = aligned_bytes(4096, 4096), np.zeros(4096, np.uint8)
-    host[:] = 1
-    buffer = cl.Buffer(context, cl.mem_flags.READ_WRITE | cl.mem_flags.USE_HOST_PTR, hostbuf=host)
-    cl.enqueue_fill_buffer(queue, buffer, np.uint8(7), 0, 2048)
-    queue.finish()
-    seen = bool((host[:2048] == 7).all() and (host[2048:] == 1).all())
-    host[2048:] = 9
-    other = cl.Buffer(context, cl.mem_flags.READ_WRITE, 4096)
-    cl.enqueue_copy(queue, other, buffer, byte_count=4096)
-    cl.enqueue_copy(queue, back, other)
-    return seen and bool((back == host).all())
+        return self.guard(f"{what} memory", command, queue, *args, **keywords)
 
 
 class _Machine:
@@ -296,7 +310,7 @@ class _Machine:
 
 
 LOCK = threading.RLock()
-_retired: list = []  # a forked child keeps the parent's handles and never releases them
+_retired: list = []  # the handles of lost devices, and in a forked child the parent's, are never released
 
 
 def devices() -> list[Device]:
@@ -304,8 +318,7 @@ def devices() -> list[Device]:
     if _Machine.listed is None:
         with LOCK:
             if _Machine.listed is None:
-                entries = platforms.select(platforms.usable())
-                _Machine.listed = [Device(device("cuda", i), entry) for i, entry in enumerate(entries)]
+                _Machine.listed = [Device(device("cuda", i), entry) for i, entry in enumerate(platforms.chosen())]
     return _Machine.listed
 
 
@@ -324,7 +337,7 @@ def _make_host(listed: list[Device]) -> Device:
         return Device(device("cpu"), None)
     entry = entries[0]
     if entry.kind != "CPU":
-        warnings.warn(f"this machine has no OpenCL for its CPU: operators on 'cpu' tensors run on {platforms.clean(entry.device.name)}, "
+        warnings.warn(f"this machine has no OpenCL for its CPU: operators on 'cpu' tensors run on {entry.facts.name}, "
                       'copied there and back each time. pip install "cltorch[pocl]" is quicker', stacklevel=4)
     unlisted = Device(device("cuda", len(listed)), entry)
     engine = next((d for d in listed if d.cl_device == entry.device), unlisted)
@@ -375,20 +388,18 @@ def _before_fork() -> None:
     """What was computed so far is complete in host memory, so that a child can read "cpu" tensors."""
     LOCK.acquire()
     for dev in _everyone():
-        try:
-            dev.finish()
-        except cl.Error as error:
-            debug(1, f"{dev.spec} failed before a fork: {error}")
+        if not dev.lost:
+            try:
+                dev.finish()
+            except RuntimeError as error:
+                debug(1, f"{dev.spec} failed before a fork: {error}")
 
 
 def _after_fork_in_child() -> None:
     """OpenCL contexts don't survive a fork: the child's devices refuse to work and say why."""
     for dev in _everyone():
-        dev.lost = (f"{dev.spec} can't compute in a forked process: OpenCL does not survive a fork. Start the process with the "
+        dev.abandon(f"{dev.spec} can't compute in a forked process: OpenCL does not survive a fork. Start the process with the "
                     "'spawn' or 'forkserver' method of multiprocessing, or use only cpu tensors and NumPy in it")
-        if dev.is_open:
-            _retired.append((dev.queue, dev.queues, dev.context, list(dev.inflight)))
-            del dev.queue, dev.queues, dev.context
     LOCK.release()
 
 

@@ -15,7 +15,10 @@ from pathlib import Path
 
 from .observe import debug
 
-NEEDED = ("libintlc.so.5", "libirng.so", "libimf.so", "libsvml.so", "libtbb.so.12", "libtbbmalloc.so.2")
+NEEDED = {  # in the order of loading, and the package that brings it
+    "libintlc.so.5": "intel-cmplr-lib-rt", "libirng.so": "intel-cmplr-lib-rt", "libimf.so": "intel-cmplr-lib-rt",
+    "libsvml.so": "intel-cmplr-lib-rt", "libtbb.so.12": "tbb", "libtbbmalloc.so.2": "tbb",
+}
 SYSTEM = Path("/etc/OpenCL/vendors")
 
 
@@ -44,6 +47,6 @@ def _preload(folder: Path) -> bool:
         for name in NEEDED:
             ctypes.CDLL(str(folder / name), mode=ctypes.RTLD_GLOBAL)
     except OSError as error:
-        debug(1, f"intel-opencl-rt is installed but can't be used: {error}. pip install intel-cmplr-lib-rt tbb")
+        debug(1, f'intel-opencl-rt is installed but cannot be used: {error}. pip install "cltorch[intel]"')
         return False
     return True

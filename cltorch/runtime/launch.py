@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyopencl as cl
 
-from ..errors import BuildError, LaunchError
+from ..errors import BuildError
+from . import faults
 from .observe import memory_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ SCALARS = {
     "long": np.int64, "ulong": np.uint64, "float": np.float32, "double": np.float64, "unsigned": np.uint32,
     "unsigned char": np.uint8, "unsigned short": np.uint16, "unsigned int": np.uint32, "unsigned long": np.uint64,
 }
-LOST = (cl.status_code.OUT_OF_RESOURCES, cl.status_code.OUT_OF_HOST_MEMORY, cl.status_code.INVALID_COMMAND_QUEUE)
 QUALIFIERS = {"const", "__const", "restrict", "__restrict", "volatile", "__private", "private"}
 
 
@@ -60,7 +60,7 @@ class Kernel:
     """One kernel of a program on one device. ``kernel(global_size, local_size, *args)`` enqueues it and returns at once.
 
     Arguments are cl.Buffer objects, Python numbers and cl.LocalMemory, in the kernel's own order; ``local_size`` may be None.
-    Raises LaunchError where the driver refuses.
+    Raises LaunchError where the driver refuses, DeviceLostError where the device is gone, OutOfMemoryError.
     """
 
     __slots__ = ("__weakref__", "arguments", "cl_kernel", "device", "launch", "lock", "name", "program", "warm")
@@ -133,12 +133,8 @@ class Kernel:
         for observer in device.observers:
             observer.after(self, event, global_size, local_size, args)
 
-    def _failure(self, error: Any, global_size: tuple, local_size: tuple | None) -> LaunchError:
-        device = self.device
+    def _failure(self, error: Any, global_size: tuple, local_size: tuple | None) -> RuntimeError:
         what = " ".join(f"{a.name}:{'memory' if a.scalar is None else a.scalar.__name__}" for a in self.arguments)
-        lost = (" The device ran out of resources or was reset by its watchdog; it may refuse work until the process starts again."
-                if error.code in LOST else "")
-        return LaunchError(
-            f"{device.spec} ({device.name}) refused kernel {self.name} of {self.program.label}: {error}.{lost} Global size {global_size}, "
-            f"local size {local_size}, arguments {what}. The kernel allows {self.max_work_group_size} work-items a group. "
-            "CLTORCH_SYNC=1 finds the launch that failed, CLTORCH_DUMP=folder writes a script that repeats it")
+        allowed = "" if faults.means_lost(error) else f" The kernel allows {self.max_work_group_size} work-items a group."
+        return self.device.failure(f"run kernel {self.name} of {self.program.label}", error,
+                                   f" Global size {global_size}, local size {local_size}, arguments {what}.{allowed}")

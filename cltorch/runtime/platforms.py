@@ -3,30 +3,32 @@ from __future__ import annotations
 
 import functools
 import re
+import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pyopencl as cl
 
 from .. import config
-from . import intel
+from . import intel, quirks
+from .facts import Facts, ask, clean
 
 INSTALL_HINT = 'install a driver for your GPU, or an OpenCL for the CPU from PyPI: pip install "cltorch[pocl]"'
 KINDS = ("discrete GPU", "integrated GPU", "accelerator", "CPU")
 GENERIC_DRIVERS = ("portable computing language", "rusticl", "clover")
+NOTHING_THERE = (cl.status_code.DEVICE_NOT_FOUND, cl.status_code.PLATFORM_NOT_FOUND_KHR)
+FAILURES: dict[str, str] = {}  # the drivers that failed while they were listed, and what they said; each costs one warning
 
 
 class Found(NamedTuple):
-    """One device of one platform. ``skip`` says why it doesn't count; empty where it does."""
+    """One device of one platform. ``skip`` says why it doesn't count; empty where it does. ``spare``: it would work if asked for."""
 
     platform: Any
     device: Any
+    facts: Facts
     kind: str
-    skip: str
-
-
-def clean(text: str) -> str:
-    """Driver strings come with trailing blanks and NULs."""
-    return " ".join(text.replace("\0", " ").split())
+    skip: str = ""
+    spare: bool = False
 
 
 @functools.cache
@@ -35,13 +37,13 @@ def platforms() -> list[Any]:
     try:
         with intel.announced():
             return list(cl.get_platforms())
-    except cl.Error:
-        return []
+    except Exception as error:
+        return _failed("the OpenCL loader", error)
 
 
 def survey() -> list[Found]:
     """Every device of every platform, best first, the skipped ones with their reason (without CLTORCH_DEVICES)."""
-    found = [_judge(platform, dev) for platform in platforms() for dev in _devices_of(platform)]
+    found = [entry for platform in platforms() for dev in _devices_of(platform) for entry in _judge(platform, dev)]
     return sorted(_without_duplicates(found), key=_rank)
 
 
@@ -50,102 +52,132 @@ def usable() -> list[Found]:
     return [entry for entry in survey() if not entry.skip]
 
 
+def chosen() -> list[Found]:
+    """The devices that the program gets, in its order: cuda:0, cuda:1, ..."""
+    return select(survey())
+
+
 def _devices_of(platform: Any) -> list[Any]:
     try:
         return list(platform.get_devices())
-    except cl.Error:  # an empty platform (Mesa's Clover) raises DEVICE_NOT_FOUND
-        return []
+    except Exception as error:  # whatever a driver throws; an empty platform (Mesa's Clover) raises DEVICE_NOT_FOUND
+        return _failed(_name_of(platform), error)
 
 
-def _judge(platform: Any, dev: Any) -> Found:
-    skip = ""
-    if "fpga emulation" in dev.name.lower():
-        skip = "FPGA emulation"
-    elif not dev.available:
-        skip = "the driver says it isn't available"
-    elif not dev.compiler_available:
-        skip = "its driver has no compiler"
-    elif not dev.endian_little:
-        skip = "big-endian"
-    return Found(platform, dev, kind_of(dev), skip)
+def _judge(platform: Any, dev: Any) -> list[Found]:
+    """The device and whether it counts; nothing where its driver fails to say what it is."""
+    try:
+        facts = ask(platform, dev)
+    except Exception as error:
+        return _failed(_name_of(platform), error)
+    found = Found(platform, dev, facts, kind_of(facts))
+    unfit = _unfit(facts)
+    if unfit:
+        return [found._replace(skip=unfit)]
+    unwanted = "; ".join(quirk.reason for quirk in quirks.in_force(facts) if "device" in quirk.disables)
+    return [found._replace(skip=unwanted, spare=bool(unwanted))]
 
 
-def kind_of(dev: Any) -> str:
-    if dev.type & cl.device_type.GPU:
-        return KINDS[1] if dev.host_unified_memory else KINDS[0]
-    return KINDS[3] if dev.type & cl.device_type.CPU else KINDS[2]
+def _failed(driver: str, error: Exception) -> list[Any]:
+    """A driver that fails is left out, with a warning the first time; one that merely has nothing to show isn't worth a word."""
+    if not isinstance(error, cl.Error) or error.code not in NOTHING_THERE:
+        said = f"{type(error).__name__}: {error}"
+        if FAILURES.get(driver) != said:
+            FAILURES[driver] = said
+            warnings.warn(f"{driver} failed while its devices were listed, and is left out: {said}", stacklevel=2)
+    return []
 
 
-def quirks(entry: Found) -> frozenset[str]:
-    """Named facts about a driver that kernels and launch plans may ask for."""
-    text = clean(f"{entry.platform.name} {entry.device.vendor} {entry.device.version}").lower()
-    marks = {"pocl": "portable computing", "rusticl": "rusticl", "oclgrind": "oclgrind", "nvidia": "nvidia", "amd": "advanced micro",
-             "intel": "intel(r) opencl", "apple": "apple", "arm": "arm ", "qualcomm": "qualcomm"}
-    found = {name for name, mark in marks.items() if mark in text}
-    if entry.device.local_mem_type == cl.device_local_mem_type.GLOBAL:
-        found.add("local_memory_is_global")
-    return frozenset(found)
+def _name_of(platform: Any) -> str:
+    try:
+        return f"the OpenCL driver {clean(platform.name)!r}"
+    except Exception as error:
+        return f"an OpenCL driver whose name can't be read ({error})"
+
+
+def _unfit(facts: Facts) -> str:
+    """Why kernels can't run there; empty where they can."""
+    version = re.match(r"OpenCL (\d+)\.(\d+)", facts.version)
+    if not facts.available:
+        return "the driver says it isn't available"
+    if not facts.compiler_available:
+        return "its driver has no compiler"
+    if not facts.endian_little:
+        return "big-endian"
+    if version is not None and (int(version[1]), int(version[2])) < (1, 2):
+        return f"it has OpenCL {version[1]}.{version[2]}, and 1.2 is needed"
+    if "EMBEDDED" in facts.profile and "cles_khr_int64" not in facts.extensions:
+        return "its embedded profile has no 64-bit integers"
+    return ""
+
+
+def kind_of(facts: Facts) -> str:
+    if facts.type & cl.device_type.GPU:
+        return KINDS[1] if facts.host_unified_memory else KINDS[0]
+    return KINDS[3] if facts.type & cl.device_type.CPU else KINDS[2]
 
 
 def _rank(entry: Found) -> tuple:
-    no_fp64 = "cl_khr_fp64" not in entry.device.extensions
+    no_fp64 = "cl_khr_fp64" not in entry.facts.extensions
     return bool(entry.skip), KINDS.index(entry.kind), entry.kind == "CPU" and no_fp64
 
 
 def _is_generic(entry: Found) -> bool:
-    return any(word in clean(entry.platform.name).lower() for word in GENERIC_DRIVERS)
+    return any(word in entry.facts.platform_name.lower() for word in GENERIC_DRIVERS)
 
 
 def _without_duplicates(found: list[Found]) -> list[Found]:
     """One GPU under two drivers counts once: the vendor's driver wins over PoCL and Mesa."""
-    owners: dict[tuple, Any] = {}
+    owners: list[Found] = []
     result = list(found)
     for i in sorted(range(len(found)), key=lambda i: _is_generic(found[i])):
         entry = found[i]
-        if entry.skip or not entry.device.type & cl.device_type.GPU:
+        if entry.skip or not entry.facts.type & cl.device_type.GPU:
             continue
-        identity = _identity(entry)
-        owner = owners.setdefault(identity, entry.platform)
-        if owner != entry.platform:
-            result[i] = entry._replace(skip=f"the same GPU under {clean(owner.name)}")
+        owner = next((o for o in owners if o.platform != entry.platform and _same_gpu(o.facts, entry.facts)), None)
+        if owner is None:
+            owners.append(entry)
+        else:
+            result[i] = entry._replace(skip=f"the same GPU under {owner.facts.platform_name}", spare=True)
     return result
 
 
-def _identity(entry: Found) -> tuple:
-    """Where the bus address can be read that names the GPU, else its name and memory."""
-    dev, info = entry.device, cl.device_info
-    for names in (("PCI_DOMAIN_ID_NV", "PCI_BUS_ID_NV", "PCI_SLOT_ID_NV"), ("TOPOLOGY_AMD",)):
-        try:
-            return _name_key(dev), *(str(dev.get_info(getattr(info, name))) for name in names)
-        except (cl.Error, AttributeError):
-            continue
-    return (_name_key(dev),)
+def _same_gpu(one: Facts, other: Facts) -> bool:
+    """By the bus address where both drivers tell it, else by name."""
+    if one.bus and other.bus:
+        return one.bus == other.bus
+    return bool(_model_names(one) & _model_names(other))
 
 
-def _name_key(dev: Any) -> str:
-    name = re.sub(r"^(pthread|cuda|basic)-", "", clean(dev.name).lower())
-    return re.sub(r"\(.*?\)|[^a-z0-9 ]", "", name).strip()
+def _model_names(facts: Facts) -> set[str]:
+    """The name without a driver's additions: PoCL's "CUDA-", Mesa's "(radeonsi, ...)". AMD's own driver has the model in the board name."""
+    return {re.sub(r"^(pthread|cuda|basic)-|\(.*?\)|[^a-z0-9 ]", "", name.lower()).strip() for name in (facts.name, facts.board) if name}
 
 
-def select(entries: list[Found], text: str | None = None) -> list[Found]:
-    """CLTORCH_DEVICES: comma separated indices or words (name, vendor, platform, type); ``-word`` excludes."""
+def select(entries: Sequence[Found], text: str | None = None) -> list[Found]:
+    """CLTORCH_DEVICES: comma separated indices or words (name, vendor, platform, type); ``-word`` excludes.
+
+    Indices count the devices that are used by default. A word that fits none of those may name one that is skipped but would work.
+    """
     words = [word.strip().lower() for word in (config.get("DEVICES") if text is None else text).split(",") if word.strip()]
+    usual, spare = [entry for entry in entries if not entry.skip], [entry for entry in entries if entry.spare]
     wanted = [word for word in words if not word.startswith("-")]
-    dropped = [word[1:] for word in words if word.startswith("-")]
-    chosen = entries if not wanted else [entry for word in wanted for entry in _matches(entries, word)]
-    rejected = [entry for word in dropped for entry in _matches(entries, word)]
-    return [entry for entry in dict.fromkeys(chosen) if entry not in rejected]
+    dropped = [word[1:].strip() for word in words if word.startswith("-")]
+    taken = usual if not wanted else [entry for word in wanted for entry in _matches(usual, word) or _matches(spare, word)]
+    rejected = [entry for word in dropped for entry in _matches(usual, word)]
+    return [entry for entry in dict.fromkeys(taken) if entry not in rejected]
 
 
 def nothing_found() -> str:
     """Why there is no "cuda" device, and what to do."""
     if config.get("DEVICES") and usable():
         return f"CLTORCH_DEVICES={config.get('DEVICES')!r} selects none of this machine's devices; tools/list_devices.py shows them"
-    return f"no OpenCL device was found: {INSTALL_HINT}"
+    failed = "".join(f" ({driver} failed: {said})" for driver, said in FAILURES.items())
+    return f"no OpenCL device was found{failed}: {INSTALL_HINT}. tools/list_devices.py looks for the reason"
 
 
 def _matches(entries: list[Found], word: str) -> list[Found]:
     if word.isdigit():
         return entries[int(word):int(word) + 1]
     return [entry for entry in entries
-            if word in clean(f"{entry.device.name} {entry.device.vendor} {entry.platform.name} {entry.kind}").lower()]
+            if word in f"{entry.facts.name} {entry.facts.vendor} {entry.facts.platform_name} {entry.kind}".lower()]

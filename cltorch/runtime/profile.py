@@ -53,7 +53,7 @@ class Profile(Observer):
         for dev, before in self._before.items():
             dev.unwatch(self)
             timed, dev.queue = dev.queue, before
-            timed.finish()
+            dev.guard("finish its work", timed.finish)
             dev.queues.remove(timed)
         self._before.clear()
         self.launches += [self._read(*entry) for entry in self._events]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyopencl as cl
 
+from ..errors import LaunchError
 from .device import Device, resolve
 
 LANES = 32  # streams of one device share this many queues, in turn
@@ -64,7 +65,7 @@ class Stream:
         marker = cl.enqueue_marker(self.queue)
         self.queue.flush()
         deadline = time.perf_counter() + 1e-3
-        while not has_ended(marker):
+        while not has_ended(marker, self._device):
             if time.perf_counter() > deadline:
                 return False
             time.sleep(0)
@@ -73,7 +74,7 @@ class Stream:
     def synchronize(self) -> None:
         """Wait for everything given to this stream."""
         self._launch_recorded()
-        self.queue.finish()
+        self._device.guard("finish the work of a stream", self.queue.finish)
 
     def _launch_recorded(self) -> None:
         """Recorded operators belong to the current stream."""
@@ -150,10 +151,12 @@ def stream(stream: Stream | None) -> StreamContext:
     return StreamContext(stream)
 
 
-def has_ended(event: Any) -> bool:
+def has_ended(event: Any, dev: Any) -> bool:
+    """Whether a command of ``dev`` is over. Raises LaunchError where it failed."""
     status = event.command_execution_status
     if status < 0:
-        raise RuntimeError(f"a command on the device failed with OpenCL error {status}")
+        dev.guard("finish a command", event.wait)
+        raise LaunchError(f"a command on {dev.spec} failed with OpenCL error {status}")
     return status == cl.command_execution_status.COMPLETE
 
 
@@ -197,13 +200,13 @@ class Event:
 
     def query(self) -> bool:
         """Whether the event has happened; true where it was never recorded."""
-        return all(event is None or has_ended(event) for event in (self._event, self._stamp))
+        return all(event is None or has_ended(event, self._device) for event in (self._event, self._stamp))
 
     def synchronize(self) -> None:
         """Wait for the event on the host."""
         for event in (self._event, self._stamp):
-            if event is not None:
-                event.wait()
+            if event is not None and self._device is not None:
+                self._device.guard("finish what an event waits for", event.wait)
 
     def elapsed_time(self, end_event: Event) -> float:
         """Milliseconds from this event to ``end_event``, by the device's clock. Both must be recorded with timing, and over."""
