@@ -20,6 +20,7 @@ import pyopencl as cl
 
 from .. import config
 from ..errors import BuildError
+from . import faults
 from .launch import BUILD_LOCK, Kernel
 from .observe import debug, dump_source
 
@@ -115,6 +116,8 @@ def _compile(device: Device, source: str, name: str, options: tuple[str, ...]) -
     try:
         return quietly(cl.Program(device.context, source), device, list(options))
     except cl.Error as error:
+        if faults.means_lost(error):
+            raise device.failure(f"build {name}", error) from error
         raise BuildError(describe_failure(device, source, name, options, str(error))) from None
 
 
