@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from cltorch.core import dispatch
 from cltorch.ops import convolution_launch, gemm_plan
 from cltorch.runtime import tuning
 from cltorch.runtime.device import Device, get
+from cltorch.tools import tune, tune_pairs, tune_workloads
 
 CACHES = (tuning._fitting, dispatch._profiles, dispatch.given, dispatch.tuned, dispatch.work_group)
 
@@ -205,3 +208,111 @@ def test_planners_follow_a_profile(dev: Device, shipped: Any, tmp_path: Path, mo
     assert dict(gemm_plan.plan("grid", 16, 16, 512, 1, float32, unit, unit, given=given).tunables)["TM"] == 16
     room = convolution_launch.Room.of(dev, "conv/correlate")
     assert (room.stage, room.taps, room.sums) == (4 * 4096, 128, 4 * 12288) and room.side is None
+
+
+# the tool
+
+
+def child(script: str, timeout: float = 60) -> tune_pairs.Child:
+    return tune_pairs.Child((sys.executable, "-c", script), "", timeout)
+
+
+ANSWERS = """
+import json, sys, time
+print(json.dumps({"kernels": "same", "used": True}), flush=True)
+for _ in sys.stdin:
+    print(json.dumps({"seconds": [%s]}), flush=True)
+"""
+
+
+def test_every_family_has_a_workload_that_launches_it(tmp_path: Path) -> None:
+    assert sorted(tune_workloads.WORKLOADS) == list(codegen.families())
+    script = ("import cltorch, json; from cltorch.tools import tune_workloads as w\n"
+              "found = {f: w.prepare(f, cltorch.device('cuda'))[0] for f in w.WORKLOADS}\n"
+              "print(json.dumps([f for f, a in found.items() if a.get('used')])); print(json.dumps([f for f, a in found.items() if 'error' in a]))")
+    used: set[str] = set()
+    for strategy in ("wide", "grid"):
+        done = run_python(script, CLTORCH_STRATEGY=strategy, CLTORCH_PROFILE="")
+        assert done.returncode == 0, done.stderr
+        seen, wrong = done.stdout.splitlines()
+        assert wrong == "[]"
+        used.update(json.loads(seen))
+    assert used == set(codegen.families())
+
+
+@pytest.mark.parametrize("script, why", [
+    ("import os; os.abort()", "the process ended with -6"),
+    ("raise SystemExit('the driver is lost')", "the process ended with 1: the driver is lost"),
+    ("import time; time.sleep(60)", "no answer within 1 s"),
+    ("print('{\"error\": \"a result is off by 3\"}')", "a result is off by 3"),
+])
+def test_a_candidate_that_fails_is_rejected(script: str, why: str) -> None:
+    with pytest.raises(tune_pairs.RejectedError, match=why):
+        child(script, 1 if "sleep" in script else 60)
+
+
+def test_a_candidate_that_fails_later_is_rejected() -> None:
+    with child("print('{}', flush=True); input(); import os; os.abort()") as candidate, pytest.raises(tune_pairs.RejectedError, match="ended with -6"):
+        candidate.seconds()
+
+
+def test_pairs_and_their_verdict() -> None:
+    with child(ANSWERS % "0.02, 0.01") as default, child(ANSWERS % "0.01, 0.01") as candidate, child(ANSWERS % "0.08, 0.08") as slow:
+        ratios = tune_pairs.paired(default, candidate, 5)
+        assert ratios.rows == [[0.5, 1.0]] * 5 and ratios.better() and str(ratios).startswith("1.41x the default's speed")
+        assert len(tune_pairs.paired(default, slow, 5).rows) == 2
+    assert not tune_pairs.Ratios([[0.98], [0.99], [0.98]]).better()  # too little
+    assert not tune_pairs.Ratios([[0.7], [1.2], [0.8], [1.3], [0.75]]).better()  # noise
+    assert not tune_pairs.Ratios([[0.5, 1.3], [0.5, 1.31], [0.5, 1.29]]).better()  # one workload loses
+
+
+def test_the_search_survives_bad_candidates(dev: Device, shipped: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default answers; candidates crash, hang or are quick, by their numbers."""
+    script = """
+import json, os, sys, time
+profile = os.environ["CLTORCH_PROFILE"]
+numbers = json.load(open(profile))["families"]["reduce/rows"] if profile else {"LANES": 64}
+lanes = numbers.get("LANES", 64)
+if lanes == 16: os.abort()
+if lanes == 32: time.sleep(60)
+print(json.dumps({"kernels": str(lanes), "used": True}), flush=True)
+for _ in sys.stdin:
+    print(json.dumps({"seconds": [1 / lanes]}), flush=True)
+"""
+    if dev.strategy == "grid":
+        pytest.skip("LANES is a number of wide")
+    found = tune.Tuner(dev, "reduce/rows", 30, 5, (sys.executable, "-c", script), 0).run()
+    assert found.numbers == {"LANES": 128} and found.verdict == "tuned" and found.last is not None and found.last.median == 0.5
+    assert sorted(found.rejected.values()) == ["no answer within 5 s", "the process ended with -6"] and found.candidates == 4 and found.same == 1
+
+
+def test_candidates_meet_the_constraints(dev: Device, shipped: Any) -> None:
+    space = tune.Space(dev, "matmul/grid", 0)
+    tried = [space.next({}) for _ in range(40)]
+    assert len({tuple(sorted(numbers.items())) for numbers in tried if numbers}) == 40
+    assert any("TM" in numbers and numbers["TM"] == 128 for numbers in tried if numbers)
+    for numbers in tried:
+        assert numbers and not codegen.broken("matmul/grid", dev.strategy, {**codegen.defaults("matmul/grid", dev.strategy), **numbers}, dispatch.limits(dev))
+    assert tune.Space(get("cuda"), "indexing/compact", 0).next({}) is None or dev.strategy == "grid"  # wide has no choice there
+
+
+def test_tune_ends_in_time_and_writes_a_profile(dev: Device, shipped: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                capsys: pytest.CaptureFixture[str]) -> None:
+    path, start = tmp_path / "found.json", time.monotonic()
+    assert tune.main(["reduce/columns", "--budget", "10", "--output", str(path)]) == 0
+    assert time.monotonic() - start < 40
+    text = capsys.readouterr().out
+    assert "reduce/columns" in text and "candidates" in text and ("CLTORCH_PROFILE=" in text or "No family gains beyond noise" in text)
+    found = tuning.read(path)
+    assert found["measured"]["reduce/columns"]["driver"] == dev.driver_version == found["driver"]
+    monkeypatch.setenv("CLTORCH_PROFILE", str(path))
+    forget()
+    assert dict(dispatch.given(dev, "reduce/columns")) == found["families"].get("reduce/columns", {})
+
+
+def test_tune_lists_families_and_refuses_unknown_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tune.main(["--list"]) == 0
+    assert "matmul/panel" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        tune.main(["no/such"])
+    assert "no/such; --list names them" in capsys.readouterr().err
