@@ -1,10 +1,97 @@
-"""Shared fixtures. The device under test is "cuda" (the first OpenCL device: PoCL on a machine without a GPU); CLTORCH_STRATEGY and
-CLTORCH_EAGER choose how it computes, so the same tests run both ways."""
+"""Shared fixtures, and the options that choose where tests run.
+
+The device under test is "cuda", the first OpenCL device (PoCL on a machine without a GPU). ``--device`` puts another implementation
+first and ``--strategy`` forces the kernels' strategy, so the same tests run everywhere; CLTORCH_EAGER launches every operator alone.
+"""
 from __future__ import annotations
 
+import functools
+import os
+from collections.abc import Generator
+from typing import Any
+
+import implementations
 import pytest
 
 import cltorch
+from cltorch.errors import UnsupportedDtypeError
+from cltorch.runtime.device import devices
+
+NO_FP64 = "has no double precision (cl_khr_fp64)"
+FAULTY = "the driver's fault"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", choices=[*implementations.TABLE, "all"], help="the OpenCL implementation to test; all: each that is here")
+    parser.addoption("--strategy", choices=[*implementations.STRATEGIES, "both"], help="the kernels' strategy; both: one after the other")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In the controller and in every worker, before a device is looked for."""
+    device, strategy = config.getoption("device"), config.getoption("strategy")
+    if device == "all" or strategy == "both":
+        implementations.make_visible(os.environ)
+        return
+    try:
+        implementations.choose(device, strategy, os.environ)
+    except LookupError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    device, strategy = config.getoption("device"), config.getoption("strategy")
+    if device != "all" and strategy != "both":
+        return None
+    return implementations.run_each(implementations.runs(device, strategy), config.invocation_params.args)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())]
+    tested, terminal = tested_implementation(), terminalreporter
+    terminal.section("OpenCL implementations")
+    if not devices():
+        terminal.line("tested   nothing: no OpenCL device was found")
+    elif tested is None:
+        terminal.line(f"tested   {devices()[0].name} ({devices()[0].platform_name}, strategy {devices()[0].strategy})")
+    for line in implementations.summary(tested, devices()[0].strategy if devices() else "", sum(NO_FP64 in r for r in reasons),
+                                        sum(FAULTY in r for r in reasons)):
+        terminal.line(line)
+
+
+@functools.cache
+def tested_implementation() -> str | None:
+    """The implementation of "cuda:0"; None for one without a name here, or without any device."""
+    first = devices()[0].cl_device if devices() else None
+    return next((implementations.name_of(e) for e in implementations.platforms.survey() if e.device == first), None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    version = devices()[0].driver_version if devices() else ""
+    for item in items:
+        reason = implementations.fault(tested_implementation(), version, item.nodeid)
+        if reason:
+            item.add_marker(pytest.mark.skip(reason=f"{FAULTY}: {reason}"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """A test that needs double precision is skipped on a device without it, by the device's own words. A test that was asked for with
+    another dtype isn't: there the error would be cltorch's."""
+    try:
+        return (yield)
+    except UnsupportedDtypeError as error:
+        if devices()[0].has_fp64 or NO_FP64 not in str(error) or _has_another_dtype(item):
+            raise
+        pytest.skip(str(error))
+
+
+def _has_another_dtype(item: pytest.Item) -> bool:
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if getattr(parameters.get("op"), "name", "") in implementations.ALWAYS_DOUBLE:
+        return False
+    dtypes = [value for value in parameters.values() if isinstance(value, cltorch.dtype)]
+    return bool(dtypes) and not any(d.name in ("float64", "complex128") for d in dtypes)
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,12 @@ Called by ops/scan.py.
   first, last = ("0", "-1") if reverse else ("0", "1")
   start = getattr(acc, identity) if isinstance(identity, str) else acc.lit(identity)
 %>
-typedef struct { ${" ".join(f"{types[f]} {f};" for f in fields)} } acc_t;
+## the index first: Mesa's rusticl loses a member that follows padding
+typedef struct { ${" ".join(f"{types[f]} {f};" for f in sorted(fields, key="i".__ne__))} } acc_t;
 
 static inline acc_t acc_none(void) {
 % if kind == "pair":
-  return (acc_t){${start}, 0xffffffffu};
+  return (acc_t){0xffffffffu, ${start}};
 % elif kind == "affine":
   return (acc_t){${acc.one}, ${acc.zero}};
 % elif kind == "sum":
@@ -40,7 +41,7 @@ static inline acc_t acc_merge(const acc_t p, const acc_t q) {
 % elif kind == "pair":
   const ${acc.c} a = p.a, b = q.a;
   const int take = (q.i != 0xffffffffu) & ((p.i == 0xffffffffu) | (${translate(combine, acc)}));
-  return (acc_t){take ? b : a, take ? q.i : p.i};
+  return (acc_t){take ? q.i : p.i, take ? b : a};
 % elif kind == "affine":
   return (acc_t){mul_${acc.s}(p.f, q.f), mul_${acc.s}(q.f, p.a) + q.a};
 % else:
@@ -54,7 +55,7 @@ static inline acc_t acc_merge(const acc_t p, const acc_t q) {
 ## the accumulator `target` of the element that lies at `at` and comes as the k-th
 <%def name="element(target, at, k)"><%
   value = acc.cast(dtype, dtype.load("data", f"offset + {at}"))
-  parts = dict(sum=f"{value}, {acc.zero}", value=value, pair=f"{value}, {k}",
+  parts = dict(sum=f"{value}, {acc.zero}", value=value, pair=f"{k}, {value}",
                affine=f"{acc.cast(dtype, dtype.load('factor', f'factor_offset + {at}'))}, {value}")
   return f"const acc_t {target} = {{{parts[kind]}}};"
 %></%def>
@@ -68,7 +69,7 @@ static inline acc_t acc_merge(const acc_t p, const acc_t q) {
 % endif
 </%def>
 
-<%def name="total(slot)"><% return "((acc_t){" + ", ".join(f"t{k}[{slot}]" for k in range(len(fields))) + "})" %></%def>
+<%def name="total(slot)"><% return "((acc_t){" + ", ".join(f".{f} = t{k}[{slot}]" for k, f in enumerate(fields)) + "})" %></%def>
 
 <%def name="keep(r, slot)">
 % if stage == "totals":
@@ -194,7 +195,7 @@ void scan(${", ".join(memory)}, ${", ".join(f"const uint {name}" for name in num
       for (uint l = 0; l < width; l++) {
         const uint at = from + l;
         ${element("e", "at", "k")}
-        const acc_t r = acc_merge((acc_t){${", ".join(f"{f}_[l]" for f in fields)}}, e);
+        const acc_t r = acc_merge((acc_t){${", ".join(f".{f} = {f}_[l]" for f in fields)}}, e);
 %     for f in fields:
         ${f}_[l] = r.${f};
 %     endfor
@@ -203,7 +204,7 @@ void scan(${", ".join(memory)}, ${", ".join(f"const uint {name}" for name in num
     }
 %     if stage == "totals":
     for (uint l = 0; l < width; l++) {
-      const acc_t r = {${", ".join(f"{f}_[l]" for f in fields)}};
+      const acc_t r = {${", ".join(f".{f} = {f}_[l]" for f in fields)}};
       ${keep("r", "(o * inner + c0 + l) * chunks + s")}
     }
 %     endif

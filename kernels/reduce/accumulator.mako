@@ -46,8 +46,9 @@ from cltorch.codegen.expression import translate
 typedef struct { ${acc.c} a; } acc_t;
 #define ACC_ONE(value, at) ((acc_t){value})
 % elif kind == "pair":
-typedef struct { ${acc.c} a; uint i; } acc_t;
-#define ACC_ONE(value, at) ((acc_t){value, at})
+## the index first: Mesa's rusticl loses a member that follows padding
+typedef struct { uint i; ${acc.c} a; } acc_t;
+#define ACC_ONE(value, at) ((acc_t){at, value})
 static inline int replaces(const ${acc.c} a, const ${acc.c} b) { return ${translate(combine, acc)}; }
 % else:
 typedef struct { ${acc.c} mean, m2, n; } acc_t;
@@ -58,7 +59,7 @@ static inline acc_t acc_none(void) {
 % if kind == "value":
   return (acc_t){${start()}};
 % elif kind == "pair":
-  return (acc_t){${start()}, 0xffffffffu};
+  return (acc_t){0xffffffffu, ${start()}};
 % else:
   return (acc_t){0, 0, 0};
 % endif
@@ -70,7 +71,7 @@ static inline acc_t acc_merge(const acc_t p, const acc_t q) {
   return (acc_t){${translate(combine, acc)}};
 % elif kind == "pair":
   const int take = replaces(p.a, q.a) | (!replaces(q.a, p.a) & (q.i < p.i));
-  return (acc_t){take ? q.a : p.a, take ? q.i : p.i};
+  return (acc_t){take ? q.i : p.i, take ? q.a : p.a};
 % else:
   const ${acc.c} n = p.n + q.n, share = n > 0 ? q.n / n : 0, delta = q.mean - p.mean;
   return (acc_t){p.n > 0 ? p.mean + delta * share : q.mean, p.m2 + q.m2 + (p.n > 0 ? delta * delta * p.n * share : 0), n};

@@ -51,7 +51,7 @@ ${clear(level)}
 </%def>
 
 <%def name="lane(l)"><%
-  names = [f"{f}{levels - 1}[{l}]" for f in fields] + (["n2"] if kind == "moments" else [])
+  names = [f"{f}{levels - 1}[{l}]" for f in (reversed(fields) if kind == "pair" else fields)] + (["n2"] if kind == "moments" else [])
   return f"((acc_t){{{', '.join(names)}}})"
 %></%def>
 
