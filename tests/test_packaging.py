@@ -37,7 +37,7 @@ def test_wheel_is_pure_and_complete(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for template in filter(Path.is_file, (ROOT / "kernels").rglob("*")):
         assert f"cltorch/{template.relative_to(ROOT).as_posix()}" in names
-    for tool in ("list_devices", "show_kernel", "bench", "bench_dispatch", "bench_ops", "check_kernels", "kernel_cases", "tune", "tune_pairs", "tune_workloads"):
+    for tool in ("list_devices", "self_test", "show_kernel", "bench", "bench_dispatch", "bench_ops", "check_kernels", "kernel_cases", "tune", "tune_pairs", "tune_workloads"):
         assert f"cltorch/tools/{tool}.py" in names
     for part in (ROOT / "tools" / "benchmarks").glob("[!_]*.*"):
         assert f"cltorch/tools/benchmarks/{part.name}" in names

@@ -7,14 +7,16 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pyopencl as cl
 import pytest
 from fake_opencl import FakeDevice, FakePlatform, found, opencl_error
 from processes import run_python
 
 from cltorch.runtime import intel, platforms, quirks
-from cltorch.runtime.device import Device, device
+from cltorch.runtime.device import Device, device, get
 from cltorch.runtime.facts import Facts
+from cltorch.runtime.program import build
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -190,7 +192,22 @@ def test_every_feature_is_switched_off_by_a_quirk() -> None:
     assert set(quirks.FEATURES) == set().union(*(quirk.disables for quirk in quirks.TABLE))
 
 
-def test_apples_cpu_gets_no_kernels_with_barriers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLTORCH_STRATEGY", "grid")
-    cpu, gpu = (Device(device("cuda", 0), found("Apple M1", kind, "Apple")) for kind in ("CPU", "integrated GPU"))
-    assert (cpu.strategy, cpu.quirks, gpu.strategy, gpu.quirks) == ("wide", {"apple_cpu"}, "grid", set())
+def test_llvmpipe_gets_small_work_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLTORCH_STRATEGY", raising=False)
+    made = Device(device("cuda", 0), found("llvmpipe (LLVM 15.0.6, 256 bits)", "CPU", "rusticl"))
+    assert (made.strategy, made.quirks) == ("grid", {"llvmpipe_loops"})
+    monkeypatch.setenv("CLTORCH_STRATEGY", "wide")
+    assert Device(device("cuda", 0), found("llvmpipe", "CPU", "rusticl")).strategy == "wide"
+
+
+LOOP = "__kernel void count(__global const int *x, __global int *out, int n) { int c = 0; for (int i = 0; i < n; i++) c += x[i & 3]; out[0] = c; }"
+
+
+def test_long_loops_run_to_their_end() -> None:
+    """The evidence for llvmpipe_loops: where this finds loops cut short, the quirk is in force."""
+    dev = get("cuda")
+    x, out = dev.allocator.allocate(16), dev.allocator.allocate(4)
+    dev.fill(x.mem, np.int32(1), 16)
+    build(dev, LOOP, "test/count").kernel("count")((1,), (1,), x.mem, out.mem, 100_000)
+    turns = int(dev.read(out.mem, 4).view(np.int32)[0])
+    assert turns == (65535 if "llvmpipe_loops" in dev.quirks else 100_000)

@@ -97,7 +97,7 @@ class Device:
         forced = config.get("STRATEGY")
         if forced not in ("", "wide", "grid"):
             raise ValueError(f"CLTORCH_STRATEGY={forced!r}: the strategies are wide and grid")
-        self.strategy = forced if forced and forced not in self.disabled else "wide" if self.kind == "CPU" else "grid"
+        self.strategy = forced or ("wide" if self.kind == "CPU" and "wide" not in self.disabled else "grid")
         self.wide_groups = 4 * self.compute_units
 
     def __repr__(self) -> str:

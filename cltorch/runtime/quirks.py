@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import pyopencl as cl
-
 from .facts import Facts
 
 FEATURES = {
     "device": "it isn't used unless CLTORCH_DEVICES names it",
-    "grid": "its kernels use the wide strategy, also under CLTORCH_STRATEGY=grid",
+    "wide": "its kernels use the grid strategy unless CLTORCH_STRATEGY says otherwise",
 }
 
 
@@ -32,9 +30,10 @@ TABLE = (
     Quirk("fpga_emulator", lambda facts: "fpga emulation" in facts.name.lower(), frozenset({"device"}),
           "an emulator for the designers of FPGA kernels: it runs on the CPU, slowly, and is often listed first",
           "https://github.com/commaai/openpilot/issues/35405"),
-    Quirk("apple_cpu", lambda facts: facts.platform_name.lower() == "apple" and bool(facts.type & cl.device_type.CPU), frozenset({"grid"}),
-          "kernels with barriers may only have one work-item a group",
-          "https://github.com/clMathLibraries/clBLAS/issues/25"),
+    Quirk("llvmpipe_loops", lambda facts: facts.name.lower().startswith("llvmpipe"), frozenset({"wide"}),
+          "it ends a work-item's loops after 65535 turns in all (LP_MAX_TGSI_LOOP_ITERATIONS in Mesa) and leaves the rest undone without an error, "
+          "so work-items must be small and many",
+          "tests/test_platforms.py::test_long_loops_run_to_their_end"),
 )
 
 
