@@ -6,6 +6,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+from ..core.tensor import Tensor
+
 
 def listed(args: Any) -> tuple[int, ...]:
     """Integers from ``(2, 3)``, ``((2, 3),)`` or ``5``. Raises TypeError for anything else."""
@@ -35,3 +37,11 @@ def variadic(keyword: str) -> Callable[[Callable], Callable]:
 def tensors_of(args: tuple) -> tuple:
     """Tensors given as ``f(a, b)`` or ``f([a, b])``."""
     return tuple(args[0]) if len(args) == 1 and isinstance(args[0], (list, tuple)) else args
+
+
+def same_device(name: str, first: Tensor, *others: Tensor) -> None:
+    """RuntimeError that names both devices where tensors of one operator are on different ones."""
+    for other in others:
+        if other._dev is not first._dev:
+            raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {first.device} and {other.device}! "
+                               f"({name}: move one with .to(device))")

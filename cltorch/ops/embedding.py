@@ -10,6 +10,7 @@ from ..core.tensor import Tensor
 from ..dtype import int32, int64
 from ..shape import contiguous_strides
 from .addressing import Columns, Indexed, accumulate, addresses, put, take, zeros_like_shape
+from .arguments import same_device
 from .compaction import mask_indices
 from .creation import filled, full
 from .indexing import select_along
@@ -60,9 +61,7 @@ def _checked(name: str, input: Tensor, weight: Tensor, padding_idx: int | None, 
                            f"{input.dtype if isinstance(input, Tensor) else type(input).__name__} instead ({name})")
     if sparse:
         raise NotImplementedError(f"{name}: sparse=True gives sparse gradients, which cltorch doesn't have; the dense gradient of sparse=False is the same sum")
-    if weight._dev is not input._dev:
-        raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {input.device} and {weight.device}! ({name}: move "
-                           "one with .to(device))")
+    same_device(name, input, weight)
     rows = weight.shape[0]
     if padding_idx is not None and not -rows <= padding_idx < rows:
         raise AssertionError(f"padding_idx must be within num_embeddings: {padding_idx} is outside [{-rows}, {rows})")

@@ -13,6 +13,7 @@ from ..dtype import bool_, int32, int64, uint8
 from ..shape import broadcast_shapes, contiguous_strides, normalize_dim
 from . import subscript
 from .addressing import Columns, Indexed, accumulate, addresses, put, take, zeros_like_shape
+from .arguments import same_device
 from .compaction import mask_indices, positions, truth, unravel
 from .registry import composite, write_out
 from .tape import overwritten, taped
@@ -20,18 +21,20 @@ from .ternary import choose
 from .views import reshape
 
 
-def check_index(name: str, index: Any, kinds: tuple = (int32, int64)) -> None:
+def check_index(name: str, x: Tensor, index: Any, kinds: tuple = (int32, int64)) -> None:
+    """An index tensor of the right type, on x's device. TypeError or RuntimeError otherwise."""
     if not isinstance(index, Tensor):
         raise TypeError(f"{name}(): argument 'index' must be Tensor, not {type(index).__name__}")
     if index.dtype not in kinds:
         raise RuntimeError(f"{name}(): Expected dtype {' or '.join(k.name for k in kinds)} for index, got {index.dtype}")
+    same_device(name, x, index)
 
 
 # along one dimension, an index vector
 
 
 def _along(x: Tensor, dim: int, index: Tensor, name: str) -> tuple[int, Tensor]:
-    check_index(name, index)
+    check_index(name, x, index)
     if index.dim() > 1:
         raise IndexError(f"{name}(): Index is supposed to be a vector, got shape {list(index.shape)}")
     return normalize_dim(dim, x.dim()), index.reshape(1) if not index.shape else index
@@ -74,6 +77,7 @@ def _index_write(name: str, doc: str, run: Callable, before: Callable, samples: 
     """index_add, index_copy: the in-place method, and the function on a clone. Returns both."""
     def in_place(self: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
         d, index = _along(self, dim, index, name)
+        same_device(name, self, source)
         if source.dtype is not self.dtype:
             raise RuntimeError(f"{name}(): self and source expected to have the same dtype, but got (self) {self.dtype} and (source) {source.dtype}")
         n, stride, columns = _line(self.shape, self._strides, d)
@@ -154,7 +158,7 @@ def gather_addresses(shape: tuple[int, ...], strides: tuple[int, ...], d: int, i
 
 
 def check_gather(name: str, x: Tensor, d: int, index: Tensor) -> None:
-    check_index(name, index)
+    check_index(name, x, index)
     if max(index.dim(), 1) != max(x.dim(), 1):
         raise RuntimeError(f"Index tensor must have the same number of dimensions as input tensor ({name}: {list(index.shape)} and {list(x.shape)})")
     for axis, n in enumerate(index.shape):
@@ -208,14 +212,14 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, ou
 @composite("take", method=True, ref=np.take, samples=lambda make: [((make(3, 4), make(2, 3, dtype=int64, low=0, high=11)), {})])
 def take_flat(input: Tensor, index: Tensor) -> Tensor:
     """The elements at row-major positions (negative ones count from the end)."""
-    check_index("take", index, (int64,))
+    check_index("take", input, index, (int64,))
     return subscript.gather(reshape(input, -1), [(0, index)])
 
 
 @composite("put_", namespace="tensor", method=True)
 def put_(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """Writes (adds) source's elements to row-major positions, in place."""
-    check_index("put_", index, (int64,))
+    check_index("put_", input, index, (int64,))
     if index.numel() != source.numel():
         raise RuntimeError(f"put_(): Expected source and index to have the same number of elements, but got source.numel() = {source.numel()}, "
                            f"index.numel() = {index.numel()}")

@@ -15,7 +15,7 @@ from ..core.pointwise import result_type
 from ..core.tensor import Tensor
 from ..shape import Size, contiguous_strides, normalize_dim, normalize_dims
 from . import geometry
-from .arguments import listed, tensors_of, variadic
+from .arguments import listed, same_device, tensors_of, variadic
 from .registry import composite, kernel_op, write_out
 from .tape import raw, taped
 from .views import embed, expand, narrow, reshape, transpose, unsqueeze, window_of
@@ -35,9 +35,7 @@ def _joinable(tensors: Sequence[Any], dim: int) -> tuple[list[Tensor], int]:
             raise TypeError(f"cat(): expected Tensor as element {k} in argument 0, but got {type(x).__name__}")
         if not x.shape:
             raise RuntimeError(f"zero-dimensional tensor (at position {k}) cannot be concatenated")
-        if x._dev is not tensors[0]._dev:
-            raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {tensors[0].device} and {x.device}! "
-                               "(cat: move one with .to(device))")
+        same_device("cat", tensors[0], x)
     kept = [x for x in tensors if x.shape != (0,)] or [tensors[0]]
     first, d = kept[0].shape, normalize_dim(dim, kept[0].dim())
     for k, x in enumerate(kept):

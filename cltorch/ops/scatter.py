@@ -10,6 +10,7 @@ from ..core.tensor import Tensor
 from ..dtype import int64
 from ..shape import normalize_dim
 from .addressing import Columns, Indexed, accumulate, addresses, put
+from .arguments import same_device
 from .indexing import check_gather, gather_addresses, pick
 from .registry import composite, write_out
 from .tape import overwritten
@@ -19,7 +20,8 @@ REDUCTIONS = {"sum": "sum", "add": "sum", "prod": "prod", "multiply": "prod", "m
 
 
 def _source(name: str, x: Tensor, d: int, index: Tensor, src: Tensor) -> Tensor:
-    """src as far as index reaches. RuntimeError where it is smaller or of another type."""
+    """src as far as index reaches. RuntimeError where it is smaller or of another type or device."""
+    same_device(name, x, src)
     if src.dtype is not x.dtype:
         raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype, got {x.dtype} and {src.dtype}")
     if src.dim() != index.dim() or any(n > m for n, m in zip(index.shape, src.shape, strict=True)):
