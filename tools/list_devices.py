@@ -139,6 +139,11 @@ def matrix_table(rows: Sequence[dict[str, str]], dtypes: Sequence[Any]) -> str:
     return "\n".join(lines)
 
 
+def used_first(row: dict[str, Any]) -> tuple[bool, int]:
+    """The order of the program's devices, then the skipped ones."""
+    return (True, 0) if row["cuda"] is None else (False, cltorch.device(row["cuda"]).index or 0)
+
+
 def check_all() -> list[dict[str, Any]]:
     """The self-test of every device."""
     return [{"device": str(dev.spec), "name": dev.name, "checks": self_test.run(dev.index)} for dev in runtime.devices()]
@@ -181,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the devices. Returns the exit status: 0, or 1 where no device counts or a check fails."""
     options = arguments(argv)
     dtypes = sorted(ALL, key=lambda d: d.index)
-    rows = [describe(found, options.verbose) for found in platforms.survey()]
+    rows = sorted((describe(found, options.verbose) for found in platforms.survey()), key=used_first)
     checked = check_all() if options.check else []
     if options.json:
         extra = {"matrix": matrix(dtypes)} if options.matrix else {}
