@@ -17,7 +17,7 @@ from cltorch.tools.benchmarks import report, results, table
 from cltorch.tools.benchmarks.case import SCALES, TINY, Case, Input, Mode
 from cltorch.tools.benchmarks.contestants import Cltorch, Contestant, Numpy
 from cltorch.tools.benchmarks.environment import busy, describe, environment
-from cltorch.tools.benchmarks.measure import Entry, Plan, Race, deadlines
+from cltorch.tools.benchmarks.measure import Entry, Plan, Race, schedule
 from cltorch.tools.benchmarks.results import Row, Run, Shares
 
 CASES = [case for build in bench.SUITES.values() for case in build(TINY)]
@@ -87,7 +87,7 @@ def test_every_case_ran_on_every_device(run: Run) -> None:
     lacking = {who["label"] for who in run.contestants if not who.get("fp64", True)}
     for row in run.rows:
         if row.contestant == "numpy" and not row.seconds:
-            assert row.note == "not in this library"
+            assert row.note == results.UNKNOWN
         elif row.dtype == "float64" and row.contestant in lacking:
             assert row.note.startswith("UnsupportedDtypeError") and not row.seconds
         else:
@@ -156,6 +156,14 @@ def test_missing_rival_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert "no_such_library" in results.load(file).missing
 
 
+def test_rival_that_cannot_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(library: Any) -> list[Contestant]:
+        raise RuntimeError("no usable devices")
+
+    monkeypatch.setitem(people.RIVALS, "numpy", broken)
+    assert people.find_rivals(["numpy"]) == ([], {"numpy": "installed, but it can't compute here (no usable devices)"})
+
+
 @pytest.mark.parametrize(("arguments", "message"), [(["nonsense"], "no such suite"), (["--device", "cuda:99"], "cuda:99"), (["--rival", "jax9"], "is no rival")])
 def test_wrong_arguments(arguments: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -201,10 +209,20 @@ def test_what_takes_too_long_is_left_out() -> None:
     race = Race([Numpy(np, "numpy", "cpu", "numpy")], ONE_ROUND._replace(limit=0.0), [small, large])
     assert race.run(small)[0].seconds and "a call" in race.run(large)[0].note
     late = Race([Numpy(np, "numpy", "cpu", "numpy")], ONE_ROUND._replace(total=1e-9), [small])
-    assert late.run(small)[0].note.startswith("left out: the suite's part")
-    ends = deadlines(CASES, 100.0)
-    assert list(ends) == list(bench.SUITES) and sorted(ends.values()) == list(ends.values()) and ends["train"] == 100.0
-    assert ends["train"] - ends["ops"] > 20
+    assert late.run(small)[0].note.startswith("left out: the run's")
+
+
+def test_a_late_run_leaves_out_who_used_more_than_its_share() -> None:
+    ends = schedule(CASES, 100.0)
+    assert list(ends) == [case.key for case in CASES] and sorted(ends.values()) == list(ends.values()) and 0 < min(ends.values()) < 80 < max(ends.values()) < 100
+    case = Case("memory", "copy", inputs=(Input((8,)),), numpy=lambda t, x: x * 2)
+    slow, quick = Numpy(np, "numpy", "cpu", "slow"), Numpy(np, "numpy", "cpu", "quick")
+    race = Race([slow, quick], ONE_ROUND._replace(total=100.0), [case])
+    race.used["slow"] = 60.0
+    assert not any(row.note for row in race.run(case))
+    race.ends[case.key] = 1e-9
+    race.used["quick"] = -1.0
+    assert [row.note for row in race.run(case)] == ["left out: it had used up its share of the run's 100 seconds", ""]
 
 
 @pytest.mark.parametrize("mode", list(Mode), ids=lambda mode: mode.name)

@@ -28,7 +28,7 @@ from cltorch.tools.benchmarks.training import train
 
 SUITES: dict[str, Callable[[Scale], list[Case]]] = {
     "launch": operators.launch, "memory": operators.memory, "gemm": operators.gemm, "bmm": operators.bmm, "ops": operators.ops, "train": train}
-QUICK_PLAN = Plan(seconds=0.08, sample=0.004, slow=1.0, limit=2.0, total=100.0)
+QUICK_PLAN = Plan(seconds=0.05, sample=0.005, most=9, slow=0.7, limit=1.5, total=90.0)
 
 
 def parser() -> argparse.ArgumentParser:

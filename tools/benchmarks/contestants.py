@@ -20,8 +20,12 @@ class Contestant:
     def __init__(self, library: Any, name: str, place: Any, label: str) -> None:
         self.library, self.name, self.place, self.label = library, name, place, label
 
-    def prepare(self, case: Case) -> Callable[[], Any] | None:
-        """The case as a call without arguments, its inputs in place. None where this library has no such operator."""
+    def knows(self, case: Case) -> bool:
+        """Whether this library has such an operator."""
+        return True
+
+    def prepare(self, case: Case) -> Callable[[], Any]:
+        """The case as a call without arguments, its inputs in place."""
         if case.build is not None:
             self.library.manual_seed(0)
             return case.build(self.library, self.place)
@@ -61,9 +65,10 @@ class Torch(Contestant):
 
 
 class Numpy(Contestant):
-    def prepare(self, case: Case) -> Callable[[], Any] | None:
-        if case.numpy is None:
-            return None
+    def knows(self, case: Case) -> bool:
+        return case.numpy is not None
+
+    def prepare(self, case: Case) -> Callable[[], Any]:
         operands = [values(given, seed).astype(given.dtype) for seed, given in enumerate(case.inputs)]
         return lambda: case.numpy(np, *operands)
 
@@ -71,9 +76,10 @@ class Numpy(Contestant):
 class Tinygrad(Contestant):
     """tinygrad plans a graph again at each call unless it is jitted; its own benchmarks are, so are these."""
 
-    def prepare(self, case: Case) -> Callable[[], Any] | None:
-        if case.tinygrad is None:
-            return None
+    def knows(self, case: Case) -> bool:
+        return case.tinygrad is not None
+
+    def prepare(self, case: Case) -> Callable[[], Any]:
         operands = [self.library.Tensor(values(given, seed)).cast(given.dtype).realize() for seed, given in enumerate(case.inputs)]
         jitted = self.library.TinyJit(lambda *x: case.tinygrad(self.library, *x).realize())
         return lambda: jitted(*operands)
@@ -101,7 +107,7 @@ RIVALS: dict[str, Callable[[Any], Sequence[Contestant]]] = {
 
 
 def find_rivals(names: Sequence[str]) -> tuple[list[Contestant], dict[str, str]]:
-    """The rivals that can be imported, and why the others can't. ValueError for a name that is none."""
+    """The rivals that can be used, and why the others can't. ValueError for a name that is none."""
     found: list[Contestant] = []
     missing: dict[str, str] = {}
     for name in names:
@@ -111,6 +117,8 @@ def find_rivals(names: Sequence[str]) -> tuple[list[Contestant], dict[str, str]]
             found += RIVALS[name](importlib.import_module(name))
         except ImportError as error:
             missing[name] = f"not installed ({error})"
+        except (RuntimeError, OSError) as error:  # tinygrad looks for a compiler or a driver when it is asked for its device
+            missing[name] = f"installed, but it can't compute here ({error})"
     return found, missing
 
 

@@ -107,5 +107,5 @@ def legend(contestants: Sequence[dict[str, Any]]) -> list[str]:
 def details(who: dict[str, Any]) -> str:
     if "driver" not in who:
         return f"{who['name']}, version {who['version']}, {who['threads']} threads"
-    return (f"{who['name']}, {who['platform']}, {who['opencl']}, driver {who['driver']}, strategy {who['strategy']}, "
+    return (f"{who['name']}, {who['platform']}, {' '.join(who['opencl'].split()[:2])}, driver {who['driver']}, strategy {who['strategy']}, "
             f"tuned profile: {' + '.join(who['profiles']) or 'none, the defaults'}")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from .case import Case, Mode
 from .contestants import Contestant
-from .results import Row
+from .results import UNKNOWN, Row
 
 PAUSE = 0.005  # seconds: an OpenMP library's workers spin for a while after their last call, and would be timed with the next contestant
 
@@ -33,15 +33,12 @@ class Entry:
     def __init__(self, case: Case, contestant: Contestant, plan: Plan) -> None:
         self.case, self.contestant, self.plan = case, contestant, plan
         self.row = Row(case.suite, case.name, case.dtype, contestant.label, case.mode.name, case.moved, case.flops)
-        self.call: Callable[[], Any] | None = None
+        self.call: Callable[[], Any] = no_call
         self.spent = 0.0
 
     def prepare(self) -> None:
         """Inputs, a first call that compiles, and others that tell how many calls make a sample."""
         self.call = self.contestant.prepare(self.case)
-        if self.call is None:
-            self.row.note = "not in this library"
-            return
         sample(self.case.mode, self.contestant, self.call, 1)
         self.calibrate()
         if self.row.calls > 1:
@@ -60,7 +57,11 @@ class Entry:
     def done(self) -> bool:
         count, plan = len(self.row.seconds), self.plan
         enough = count >= plan.most or (count >= plan.fewest and self.spent >= plan.seconds) or self.spent >= plan.slow
-        return self.call is None or bool(self.row.note) or enough
+        return bool(self.row.note) or enough
+
+
+def no_call() -> Any:
+    """Before a case is prepared."""
 
 
 def sample(mode: Mode, contestant: Contestant, call: Callable[[], Any], count: int) -> float:
@@ -91,12 +92,13 @@ def repeat(mode: Mode, contestant: Contestant, call: Callable[[], Any], count: i
 
 
 class Race:
-    """Runs cases one after the other over the same contestants and remembers what is too slow or too late."""
+    """Runs cases one after the other over the same contestants and remembers who is slow, and who has used how much of the time."""
 
     def __init__(self, contestants: Sequence[Contestant], plan: Plan, cases: Sequence[Case]) -> None:
         self.contestants, self.plan, self.start = contestants, plan, time.perf_counter()
         self.per_flop: dict[tuple[str, str], float] = {}
-        self.ends = deadlines(cases, plan.total)
+        self.ends = schedule(cases, plan.total)
+        self.used = dict.fromkeys((contestant.label for contestant in contestants), 0.0)
 
     def run(self, case: Case) -> list[Row]:
         """A row for each contestant. What fails on one contestant is its row's note, whatever it was: the others go on."""
@@ -115,12 +117,14 @@ class Race:
     def attempt(self, entry: Entry, action: Callable[[], None]) -> None:
         if entry.row.note:
             return
+        start = time.perf_counter()
         try:
             action()
         except Exception as error:  # a driver's or a library's: anything can come
             text = str(error).strip().splitlines() or [""]
             entry.row.note = f"{type(error).__name__}: {text[0]}"
             entry.row.seconds.clear()
+        self.used[entry.row.contestant] += time.perf_counter() - start
 
     def turns(self, entries: Sequence[Entry]) -> Iterator[Entry]:
         """Round after round, those that aren't done."""
@@ -131,15 +135,20 @@ class Race:
             yield from waiting
 
     def reason_to_skip(self, entry: Entry) -> str:
-        if time.perf_counter() - self.start > self.ends[entry.case.suite]:
-            return f"left out: the suite's part of the run's {self.plan.total:.0f} seconds was over"
+        if not entry.contestant.knows(entry.case):
+            return UNKNOWN
+        elapsed, end = time.perf_counter() - self.start, self.ends[entry.case.key]
+        if elapsed > self.plan.total:
+            return f"left out: the run's {self.plan.total:.0f} seconds were over"
+        if elapsed > end and self.used[entry.row.contestant] > end / len(self.contestants):
+            return f"left out: it had used up its share of the run's {self.plan.total:.0f} seconds"
         expected = self.per_flop.get((entry.row.contestant, entry.case.dtype), 0.0) * entry.case.flops
         return f"left out: about {expected:.0f} s a call" if expected > self.plan.limit else ""
 
 
-def deadlines(cases: Sequence[Case], total: float) -> dict[str, float]:
-    """Seconds since the start after which a suite begins no more cases: a share by its cases, training's counted five times (they compile
-    many kernels), and what earlier suites left. So a slow device does not cost the last suite."""
+def schedule(cases: Sequence[Case], total: float) -> dict[tuple[str, str, str], float]:
+    """The second at which each case should begin at the latest. A run that is late leaves out those contestants that have used more than their
+    share until it has caught up: a slow device costs itself figures, not the others. Training counts five times, as it compiles many kernels."""
     weights = [5 if case.suite == "train" else 1 for case in cases]
-    passed = itertools.accumulate(weights)
-    return {case.suite: total * done / sum(weights) for case, done in zip(cases, passed, strict=True)}
+    passed = itertools.accumulate(weights[:-1], initial=1)
+    return {case.key: total * done / sum(weights) for case, done in zip(cases, passed, strict=True)}

@@ -12,7 +12,7 @@ from mako.template import Template
 from matplotlib.figure import Figure
 
 from . import plots
-from .results import Row, Run, Shares, cases, human_rate, human_seconds, load, speedups
+from .results import UNKNOWN, Row, Run, Shares, cases, human_rate, human_seconds, load, speedups
 
 TITLES = {
     "launch": "Overheads: what one small call costs the host, and how long until its result is there",
@@ -91,7 +91,7 @@ def suites(rows: Sequence[Row], names: Sequence[str]) -> list[dict[str, Any]]:
 
 def cell(row: Row | None, shares: Shares, best: float) -> dict[str, str]:
     """The figure to compare, what else is known of it, and how to show it."""
-    if row is None or row.note == "not in this library":
+    if row is None or row.note == UNKNOWN:
         return {"main": "", "more": "", "kind": "none"}
     if not row.seconds:
         return {"main": "left out" if row.note.startswith("left out") else "failed", "more": row.note, "kind": "failed"}

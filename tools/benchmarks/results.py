@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = 1
+UNKNOWN = "not in this library"  # the note of a rival that has no such operator
 
 
 @dataclasses.dataclass

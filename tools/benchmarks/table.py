@@ -1,10 +1,11 @@
 """The terminal's table: a line for each case and contestant, 120 columns at most."""
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from itertools import groupby
 
-from .results import Row, Run, Shares, human_rate, human_seconds, speedups
+from .results import UNKNOWN, Row, Run, Shares, human_rate, human_seconds, speedups
 
 WIDTH = 120
 HEAD = f"{'':41} {'':14} {'median':>9} {'spread':>7} {'rate':>15} {'share':>12} {'against':>9}"
@@ -16,15 +17,12 @@ def suite_table(suite: str, rows: Sequence[Row], base: str) -> str:
     shares = Shares(rows)
     lines = [f"{suite.upper()}", HEAD]
     for _, group in groupby(mine, key=lambda row: row.key):
-        same = list(group)
+        same = [row for row in group if row.note != UNKNOWN]
+        if len(same) > 1 and same[0].note and len({row.note for row in same}) == 1:
+            same = [dataclasses.replace(same[0], contestant="all")]
         reference = next((row.median for row in same if row.contestant == base and row.seconds), 0.0)
-        lines += [line(row, row.title if i == 0 else "", shares, reference) for i, row in enumerate(r for r in same if shown(r))]
+        lines += [line(row, row.title if i == 0 else "", shares, reference) for i, row in enumerate(same)]
     return "\n".join(lines) + "\n"
-
-
-def shown(row: Row) -> bool:
-    """A rival that has no such operator takes no line."""
-    return row.note != "not in this library"
 
 
 def line(row: Row, title: str, shares: Shares, reference: float) -> str:
