@@ -265,4 +265,7 @@ def test_figures_of_rows() -> None:
 def test_describe_tells_devices_from_rivals() -> None:
     rival = describe(Numpy(np, "numpy", "cpu", "numpy"))
     assert rival["version"] == np.__version__ and "driver" not in rival
+    assert [report.tidy(name) for name in ("pthread-skylake-avx512-Intel(R) Xeon(R) Processor", "cpu-haswell-AMD EPYC", "NVIDIA H100")] == [
+        "Intel Xeon", "AMD EPYC", "NVIDIA H100"]
+    assert [results.human_ratio(value) for value in (12.345, 0.5, 0.00234)] == ["12.35 x", "0.50 x", "0.0023 x"]
     assert report.display(rival) == f"numpy {np.__version__}"

@@ -67,7 +67,7 @@ def race(options: argparse.Namespace, cases: Sequence[Case]) -> Run:
     """Time the cases; a table appears as each suite ends, the JSON file grows with each case."""
     rivals, missing = find_rivals([name.strip() for name in options.rival.split(",") if name.strip()])
     contestants = [*find_devices(options.device), *rivals]
-    asked = {name: str(value) for name, value in vars(options).items() if value not in (None, "", 0, False)}
+    asked = {name: " ".join(value) if isinstance(value, list) else str(value) for name, value in vars(options).items() if value}
     run = Run(environment(asked), [describe(contestant) for contestant in contestants], missing=missing)
     print("\n".join([*legend(run.contestants), *(f"{name:14} {why}" for name, why in missing.items()), busy(run.environment), ""]), flush=True)
     racing = Race(contestants, plan_of(options), cases)

@@ -23,7 +23,7 @@ Figures are medians; ± is half the distance of the quartiles. The quickest of a
 <tr><td><span class="dot" style="background:${style.colour(who['shown'])}"></span><b>${who['shown']}</b><small>${who['label']}, ${who['library']} ${who['version']}</small></td>
 <td>${who['name']}<small>${"; ".join(f"{labels.get(name, name)} {(' + '.join(who[name]) or 'none, the defaults') if name == 'profiles' else who[name]}" for name in order if who.get(name) is not None)}</small></td>
 <% env = who['run'].environment %>
-<td>${env['cpu']}<small>${env['cores']} cores, ${f"{env['memory'] / 2**30:.0f}"} GiB; ${env['os']}; ${env['python']}; cltorch ${env['cltorch']}${f", commit {env['commit']}" if env['commit'] else ''};
+<td>${env['cpu']}<small>${env['cores']} cores, ${f"{env['memory'] / 2**30:.0f}"} GiB${f", load {env['load']} at the start" if env['load'] is not None else ''}; ${env['os']}; ${env['python']}; cltorch ${env['cltorch']}${f", commit {env['commit']}" if env['commit'] else ''};
 ${", ".join(f"{name} {version}" for name, version in env['versions'].items())}${"".join(f"; {name}={value}" for name, value in env['variables'].items())}</small></td>
 <td>${env['when'].replace("T", " ")}<small>${who['file']}; ${", ".join(f"{name} {value}" for name, value in env['options'].items() if name not in ("json", "out"))}</small></td></tr>
 % endfor
@@ -43,7 +43,7 @@ ${", ".join(f"{name} {version}" for name, version in env['versions'].items())}${
 % for name in names:
 <tr><td><span class="dot" style="background:${style.colour(name)}"></span>${name}</td>
 % for suite in suites:
-<% mean = means.get((suite['name'], name)) %><td>${f"{mean[0]:.2f} x" if mean else ""}<small>${f"({mean[1]})" if mean else ""}</small></td>
+<% mean = means.get((suite['name'], name)) %><td>${ratio(mean[0]) if mean else ""}<small>${f"({mean[1]})" if mean else ""}</small></td>
 % endfor
 </tr>
 % endfor

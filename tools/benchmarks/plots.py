@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from .results import Row, cases, human_seconds, speedups
+from .results import Row, cases, human_ratio, human_seconds, speedups
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#6B6B6B")  # Okabe and Ito's, told apart by all
 MARKS = "osD^vPX*"
@@ -47,14 +47,15 @@ def whiskers(figures: Sequence[tuple[float, float, float]]) -> tuple[list[float]
     return [median - min(a, b) for a, median, b in figures], [max(a, b) - median for a, median, b in figures]
 
 
-def finish(figure: Figure, axes: Sequence[Any]) -> Figure:
-    """Quiet axes, and one legend above all of them."""
+def finish(figure: Figure, axes: Sequence[Any], style: Style) -> Figure:
+    """Quiet axes, and one legend above all of them, in the page's order."""
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(axis="both", color="#dddddd", linewidth=0.7)
         ax.set_axisbelow(True)
     found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=min(3, len(found)), frameon=False, fontsize=9)
+    shown = [name for name in style.names if name in found]
+    figure.legend([found[name] for name in shown], shown, loc="outside upper center", ncols=min(3, len(found)), frameon=False, fontsize=9)
     return figure
 
 
@@ -69,7 +70,7 @@ def summary(rows: Sequence[Row], style: Style) -> Figure:
         ys = [y + height * (i - (len(others) - 1) / 2) for y, _ in places]
         bars = ax.barh(ys, [value - 1 for _, value in places], height * 0.9, left=1, color=style.colour(name), label=name)
         for bar, (_, value) in zip(bars, places, strict=True):
-            ax.annotate(f"{value:.2f} x", (value, bar.get_y() + bar.get_height() / 2), (4 if value >= 1 else -4, 0), textcoords="offset points",
+            ax.annotate(human_ratio(value), (value, bar.get_y() + bar.get_height() / 2), (4 if value >= 1 else -4, 0), textcoords="offset points",
                         va="center", ha="left" if value >= 1 else "right", fontsize=8)
     ax.axvline(1, color="black", linewidth=1)
     logarithmic(ax, lambda value, _: f"{value:g} x")
@@ -77,7 +78,7 @@ def summary(rows: Sequence[Row], style: Style) -> Figure:
     ax.set_yticks(range(len(suites)), suites)
     ax.invert_yaxis()
     ax.set_xlabel(f"speed against {style.names[0]} (right of 1 is faster)")
-    return finish(figure, [ax])
+    return finish(figure, [ax], style)
 
 
 def logarithmic(ax: Any, text: Any) -> None:
@@ -111,7 +112,7 @@ def dots(rows: Sequence[Row], style: Style) -> Figure:
     else:
         ax.set_xlim(left=0)
         ax.set_xlabel(f"{rows[0].rate[1]} (right is faster)")
-    return finish(figure, [ax])
+    return finish(figure, [ax], style)
 
 
 def curves(rows: Sequence[Row], style: Style) -> Figure:
@@ -132,7 +133,7 @@ def curves(rows: Sequence[Row], style: Style) -> Figure:
         ax.set_title(d, fontsize=10)
         ax.set_xlabel("n of n x n x n")
     axes[0].set_ylabel("GFLOP/s")
-    return finish(figure, axes)
+    return finish(figure, axes, style)
 
 
 def steps(rows: Sequence[Row], style: Style) -> Figure:
@@ -150,4 +151,4 @@ def steps(rows: Sequence[Row], style: Style) -> Figure:
         ax.margins(y=0.15)
         ax.set_title(mine[0].case.replace(", ", "\n", 1), fontsize=9)
     axes[0].set_ylabel("training steps a second")
-    return finish(figure, axes)
+    return finish(figure, axes, style)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from mako.template import Template
 from matplotlib.figure import Figure
 
 from . import plots
-from .results import UNKNOWN, Row, Run, Shares, cases, human_rate, human_seconds, load, speedups
+from .results import UNKNOWN, Row, Run, Shares, cases, human_rate, human_ratio, human_seconds, load, speedups
 
 TITLES = {
     "launch": "Overheads: what one small call costs the host, and how long until its result is there",
@@ -37,7 +38,7 @@ def write(files: Sequence[Path | Run], out: Path) -> Path:
     template = Template(filename=str(Path(__file__).with_name("page.mako")), default_filters=["str", "h"], strict_undefined=True)
     embedded = {name: base64.b64encode(data).decode() for name, data in pictures.items()}
     out.write_text(template.render(people=people, runs=runs, suites=suites(rows, names), pictures=embedded, names=names, missing=missing(runs),
-                                   means=speedups(rows, names[0]), style=plots.Style(names)), encoding="utf-8")
+                                   means=speedups(rows, names[0]), ratio=human_ratio, style=plots.Style(names)), encoding="utf-8")
     return out
 
 
@@ -69,7 +70,8 @@ def display(who: dict[str, Any]) -> str:
 
 
 def tidy(name: str) -> str:
-    for noise in ("pthread-", "cpu-", "(R)", "(TM)", " Processor", " CPU", "Intel OpenCL "):
+    name = re.sub(r"^(pthread|cpu)-([a-z0-9-]+-(?=[A-Z]))?", "", name)  # PoCL's names say how it runs and what it compiles for
+    for noise in ("(R)", "(TM)", " Processor", " CPU", "Intel OpenCL "):
         name = name.replace(noise, "")
     return " ".join(name.split())
 

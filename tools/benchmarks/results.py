@@ -141,6 +141,11 @@ def human_seconds(seconds: float) -> str:
     return f"{seconds * 1e9:.3g} ns"
 
 
+def human_ratio(value: float) -> str:
+    """Two decimals, and two digits of what is small."""
+    return f"{value:.2f} x" if value >= 0.1 else f"{value:.2g} x"
+
+
 def human_rate(rate: tuple[float, str]) -> str:
     value, unit = rate
     if unit == "GFLOP/s" and value >= 10_000:

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 from itertools import groupby
 
-from .results import UNKNOWN, Row, Run, Shares, human_rate, human_seconds, speedups
+from .results import UNKNOWN, Row, Run, Shares, human_rate, human_ratio, human_seconds, speedups
 
 WIDTH = 120
 HEAD = f"{'':41} {'':14} {'median':>9} {'spread':>7} {'rate':>15} {'share':>12} {'against':>9}"
@@ -32,7 +32,7 @@ def line(row: Row, title: str, shares: Shares, reference: float) -> str:
     share = shares.of(row)
     percent = f"{share[0]:.0f} % {share[1]}" if share else ""
     rate = "" if row.rate[1] == "calls/s" else human_rate(row.rate)
-    ratio = f"{reference / row.median:.2f} x" if reference else ""
+    ratio = human_ratio(reference / row.median) if reference else ""
     return f"{start} {human_seconds(row.median):>9} {100 * row.spread:>5.0f} % {rate:>15} {percent:>12} {ratio:>9}".rstrip()
 
 
@@ -45,5 +45,5 @@ def summary(run: Run, base: str) -> str:
              f"{'':20}" + "".join(f"{suite:>16}" for suite in suites)]
     for label in labels:
         cells = [means.get((suite, label)) for suite in suites]
-        lines.append(f"{label[:20]:20}" + "".join(f"{cell[0]:>9.2f} x {f'({cell[1]})':>4}" if cell else f"{'':>16}" for cell in cells))
+        lines.append(f"{label[:20]:20}" + "".join(f"{human_ratio(cell[0]):>11} {f'({cell[1]})':>4}" if cell else f"{'':>16}" for cell in cells))
     return "\n".join(lines)
