@@ -6,6 +6,7 @@ profiler), a recorder (graph capture) or copies of host memory to keep in step.
 """
 from __future__ import annotations
 
+import math
 import re
 import threading
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,25 @@ class Kernel:
             with self.lock:
                 self.launch(queue, global_size, local_size, *args)
         except cl.Error as error:
-            raise self._failure(error, global_size, local_size) from error
+            smaller = self._smaller_group(error, local_size)
+            if smaller is None:
+                raise self._failure(error, global_size, local_size) from error
+            self(global_size, smaller, *args)
+
+    def _smaller_group(self, error: cl.Error, local_size: tuple | None) -> tuple | None:
+        """Where the device would allow a group but this kernel's registers don't: one that fits. Kernels with barriers declare their size."""
+        if error.code != cl.status_code.INVALID_WORK_GROUP_SIZE or local_size is None or "reqd_work_group_size" in self.program.source:
+            return None
+        most = self.max_work_group_size
+        if not most < math.prod(local_size) <= self.device.max_work_group_size:
+            return None
+        fitted = list(local_size)
+        while math.prod(fitted) > most:
+            largest = fitted.index(max(fitted))
+            if fitted[largest] % 2:
+                return None
+            fitted[largest] //= 2
+        return tuple(fitted)
 
     def new_handle(self) -> Any:
         """A kernel object of its own: graph capture binds arguments to it that nobody else changes."""
