@@ -21,7 +21,7 @@ TUNABLES = dict(
     SUMS=(12288, 12288, (768, 1536, 3072, 6144, 12288, 24576)),
     TAPS=(256, 256, (128, 256, 512)),
 )
-CONSTRAINTS = ("MR * NV <= 64", "STAGE >= 2048 and SUMS >= 3072")  # for elements of 4 bytes; larger ones get a half or a quarter
+CONSTRAINTS = ("1 < MR <= 64 // NV", "STAGE >= 2048 and SUMS >= 3072")  # for elements of 4 bytes; larger ones get a half or a quarter
 %>
 <%
 NR = NV * VW
@@ -65,6 +65,7 @@ void correlate(${stage.parameters(dtype)},
     const int held = min(block, channels - c0);
     __global const ${dtype.storage} *const image = src + so + n * sn + g * sg + c0 * sc;
     ${stage.fill(dtype, "image", "held", VW)}
+    for (int i = 0; i < ${NR}; i++) stage[held * channel + i] = 0;
     for (int k0 = 0; k0 < held * area; k0 += ${TAPS}) {
       const int kc = min(${TAPS}, held * area - k0);
       ${stage.taps("k0", "kc")}
