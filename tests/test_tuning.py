@@ -244,7 +244,8 @@ def test_every_family_has_a_workload_that_launches_it(tmp_path: Path) -> None:
     ("import os; os.abort()", "the process ended with -6"),
     ("raise SystemExit('the driver is lost')", "the process ended with 1: the driver is lost"),
     ("import time; time.sleep(60)", "no answer within 1 s"),
-    ("print('{\"error\": \"a result is off by 3\"}')", "a result is off by 3"),
+    ("print('a note of the driver\\n{\"error\": \"a result is off by 3\"}')", "a result is off by 3"),
+    ("print('{\"kern')", "an answer was cut off"),
 ])
 def test_a_candidate_that_fails_is_rejected(script: str, why: str) -> None:
     with pytest.raises(tune_pairs.RejectedError, match=why):

@@ -126,7 +126,9 @@ class Tuner:
             last = self._confirm(best)
         if last is None:
             return self._result({}, None, "the default stays: the best candidate failed when it was measured again")
-        return self._result(best if last.better() else {}, last, "tuned" if last.better() else "the default stays: the gain is within noise")
+        if last.better():
+            return self._result(best, last, "tuned")
+        return self._result({}, last, "the default stays: the best candidate, measured again, is not faster beyond noise")
 
     def _result(self, numbers: Numbers, last: Ratios | None, verdict: str) -> Tuned:
         return Tuned(numbers, last, self.candidates, self.same, self.rejected, verdict)
@@ -155,6 +157,8 @@ class Tuner:
                 known.add(candidate.first["kernels"])
                 return paired(default, candidate, SEARCH, self.search_end).median
         except RejectedError as error:
+            if default.process.poll() is not None:
+                raise
             self.rejected[text_of(numbers)] = str(error)
             return math.inf
 

@@ -53,15 +53,20 @@ class Child:
         self.errors.extend(self.process.stderr or ())
 
     def _answer(self) -> dict[str, Any]:
-        try:
-            line = self.lines.get(timeout=self.deadline_s)
-        except queue.Empty:
-            raise RejectedError(f"no answer within {self.deadline_s:.0f} s") from None
+        line = "-"
+        while line and not line.startswith("{"):  # drivers print notes of their own
+            try:
+                line = self.lines.get(timeout=self.deadline_s)
+            except queue.Empty:
+                raise RejectedError(f"no answer within {self.deadline_s:.0f} s") from None
         if not line:
             self.readers[1].join(1)
             last = next((text.strip() for text in reversed(self.errors) if text.strip()), "")
             raise RejectedError(f"the process ended with {self.process.wait()}{': ' + last if last else ''}")
-        answer = json.loads(line)
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            raise RejectedError(f"an answer was cut off: {line.strip()[:80]}") from None
         if "error" in answer:
             raise RejectedError(answer["error"])
         return answer
