@@ -1,0 +1,152 @@
+"""What the smallest devices allow: no fp64, 256 work-items a group, 32 KiB of local memory, 1024 bytes of kernel arguments, one
+allocation of limited size; and the other end, an offset beyond 2^31 elements."""
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import implementations
+import numpy as np
+import pytest
+from test_ops import OTHERS, POINTWISE, Make, flat_outputs
+
+import cltorch
+from cltorch import cuda
+from cltorch.core.tensor import Tensor
+from cltorch.dtype import bool_, complex64, float16, float32, int64, uint8
+from cltorch.runtime.device import Device, get
+from cltorch.runtime.launch import Kernel
+from cltorch.runtime.observe import Observer
+
+COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/|^[ \t]*#line[^\n]*", re.DOTALL | re.MULTILINE)
+GROUP, LOCAL_MEMORY, ARGUMENT_BYTES, ARGUMENTS = 256, 32 << 10, 1024, 64
+BIG = (1 << 31) + 64
+
+
+class Launches(Observer):
+    """The kernels that were launched, each with its largest work-group."""
+
+    def __init__(self) -> None:
+        self.groups: dict[Kernel, int] = {}
+
+    def before(self, kernel: Kernel, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
+        self.groups[kernel] = max(self.groups.get(kernel, 1), int(np.prod(local_size or (1,))))
+
+
+@pytest.fixture
+def launches() -> Iterator[Launches]:
+    seen, dev = Launches(), get("cuda")
+    dev.watch(seen)
+    yield seen
+    dev.unwatch(seen)
+
+
+def backward(result: Any) -> None:
+    for out in flat_outputs(result):
+        if isinstance(out, Tensor) and out.requires_grad and out.grad_fn is not None:
+            out.backward(cltorch.ones_like(out), retain_graph=True)
+
+
+def run_operators(d: Any, device: Any) -> None:
+    """Every operator that takes ``d``, and its gradient."""
+    for op in (*POINTWISE, *OTHERS):
+        if d not in op.dtypes or op.name in implementations.ALWAYS_DOUBLE:
+            continue
+        make = Make(op, d, device, grad=op.differentiable)
+        samples = op.samples(make) if op.form != "pointwise" else [([make(7) for _ in op.engine.operands], {})]
+        for args, kwargs in samples:
+            result = op.function(*args, **kwargs)
+            backward(result)
+            for out in flat_outputs(result):
+                if isinstance(out, Tensor):
+                    out.detach().cpu()
+
+
+def argument_bytes(kernel: Kernel) -> int:
+    return sum(8 if a.scalar is None else np.dtype(a.scalar).itemsize for a in kernel.arguments)
+
+
+def local_memory(kernel: Kernel) -> int:
+    info = cltorch.runtime.launch.cl.kernel_work_group_info.LOCAL_MEM_SIZE
+    return kernel.cl_kernel.get_work_group_info(info, kernel.device.cl_device)
+
+
+@pytest.mark.parametrize("d", [float32, float16, complex64, int64, bool_], ids=lambda d: d.name)
+def test_kernels_fit_the_smallest_devices(d: Any, device: Any, launches: Launches) -> None:
+    run_operators(d, device)
+    assert len(launches.groups) > 20
+    for kernel, group in launches.groups.items():
+        where = f"{kernel.name} of {kernel.program.label}"
+        assert not re.search(r"double|fp64", COMMENT.sub("", kernel.program.source)), where
+        assert argument_bytes(kernel) <= ARGUMENT_BYTES and len(kernel.arguments) <= ARGUMENTS, where
+        assert group <= min(GROUP, kernel.max_work_group_size), where
+        assert local_memory(kernel) <= min(LOCAL_MEMORY, kernel.device.local_mem_size), where
+
+
+def test_an_allocation_beyond_the_maximum_names_the_sizes(device: Any) -> None:
+    dev = get("cuda")
+    with pytest.raises(cuda.OutOfMemoryError, match=f"{dev.max_alloc} bytes"):
+        cltorch.empty(dev.max_alloc + 4096, dtype=uint8, device=device)
+    assert cltorch.ones(3, device=device).sum().item() == 3
+
+
+def fits(dev: Device) -> bool:
+    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    return dev.max_alloc > BIG + (1 << 20) and min(dev.global_mem_size, pages or dev.global_mem_size) > 4 * BIG
+
+
+@pytest.fixture
+def tail(device: Any) -> Iterator[Tensor]:
+    """Views that begin 2^31 elements into their storage, holding 0 to 39."""
+    dev = get("cuda")
+    if not fits(dev):
+        pytest.skip(f"{dev.name} can't hold {BIG} bytes in one allocation, or too little memory is free")
+    whole = cltorch.empty(BIG, dtype=uint8, device=device)
+    view = whole[(1 << 31) + 8:(1 << 31) + 48]
+    view.copy_(cltorch.arange(40, dtype=uint8, device=device))
+    yield view
+    del whole, view
+    cuda.empty_cache()
+
+
+def test_offsets_beyond_two_to_the_31(tail: Tensor, device: Any) -> None:
+    want = np.arange(40, dtype=np.uint8)
+    grid, square = tail.view(5, 8), want.reshape(5, 8)
+    assert tail.storage_offset() == (1 << 31) + 8
+    rows = cltorch.tensor([4, 0], device=device)
+    checks = {
+        "read": (tail, want), "pointwise": (tail + 1, want + 1), "strided": (tail[3::4], want[3::4]), "transposed": (grid.t().contiguous(), square.T),
+        "sum": (tail.sum(), want.sum()), "column sums": (grid.sum(0), square.sum(0)), "argmax": (grid.argmax(1), square.argmax(1)),
+        "cumsum": (tail.cumsum(0), want.cumsum()), "sort": (tail.sort(descending=True).values, want[::-1]),
+        "rows": (grid[rows], square[[4, 0]]), "gather": (grid.index_select(1, rows), square[:, [4, 0]]),
+        "mask": (tail[tail > 30], want[want > 30]), "cat": (cltorch.cat([tail, tail]), np.concatenate([want, want])),
+        "matmul": (grid @ grid.t(), square @ square.T), "flip": (tail.flip(0), want[::-1]), "float": (tail.float(), want.astype(np.float32)),
+    }
+    for name, (got, expected) in checks.items():
+        np.testing.assert_array_equal(got.numpy(force=True), expected, err_msg=name)
+
+
+def test_writes_beyond_two_to_the_31(tail: Tensor, device: Any) -> None:
+    want = np.arange(40, dtype=np.uint8)
+    tail += 2
+    tail[::5] = 7
+    tail[cltorch.tensor([1, 2], device=device)] = 9
+    tail.view(5, 8)[:, 3].fill_(11)
+    want += 2
+    want[::5] = 7
+    want[[1, 2]] = 9
+    want.reshape(5, 8)[:, 3] = 11
+    np.testing.assert_array_equal(tail.numpy(force=True), want)
+
+
+def test_a_step_beyond_two_to_the_31(tail: Tensor) -> None:
+    """A launch whose last element lies 2^31 elements behind its first."""
+    whole = tail._base
+    assert whole is not None
+    ends = whole.as_strided((2, 3), ((1 << 31) + 8, 1))
+    whole[:3] = 5
+    np.testing.assert_array_equal((ends + 1).numpy(force=True), [[6, 6, 6], [1, 2, 3]])
+    np.testing.assert_array_equal(ends.contiguous().numpy(force=True), [[5, 5, 5], [0, 1, 2]])
+    np.testing.assert_array_equal(ends.sum(1).numpy(force=True), [15, 3])
