@@ -27,8 +27,7 @@ class Device:
 
     ``context``, ``queue`` and ``allocator`` are opened when first read. ``queue`` is the current stream's in-order queue.
     ``shares_host``: kernels work in host memory (probed). ``staged``: a "cpu" whose kernels run on copies of host memory.
-    ``quirks`` in force, and what they switched off (``disabled``). ``lost``: why it refuses work; empty where it doesn't.
-    ``unfinished``: work was lost with it, so that memory holds whatever it holds.
+    ``quirks`` in force switched off what is ``disabled``. ``lost``: why it refuses work, or "". ``unfinished``: work was lost with it.
     ``checks``: functions that run once, when the host next waits (they raise errors that kernels reported).
     ``recorded``: weak references to storages whose content may still wait for its launch; above ``recorded_limit`` they are sifted.
     ``recorder``, where not None, receives launches instead of the queue: (kernel handle, global size, local size, arguments) of a
@@ -128,8 +127,8 @@ class Device:
         if self.engine is not None:
             self.context, queue = self.engine.context, self.engine.queues[0]
         else:
-            self.context = self._opened(cl.Context, [self.cl_device])
-            queue = self._opened(self.new_queue, config.get("DEBUG") >= 2)
+            self.context = self.guard("be opened", cl.Context, [self.cl_device])
+            queue = self.guard("be opened", self.new_queue, config.get("DEBUG") >= 2)
             debug(1, f"{self.spec} is {self.name} ({self.kind}, {self.platform_name}, {self.version}), strategy {self.strategy}")
         self.queues = [queue]
         self.shares_host = self.type == "cpu" and self.kind == "CPU" and works_in_host_memory(self.context, queue)
@@ -137,12 +136,6 @@ class Device:
         if self.type != "cpu":
             self.allocator = Allocator(self)
         self.queue = queue  # last: another thread that finds it finds everything
-
-    def _opened(self, make: Callable, argument: Any) -> Any:
-        try:
-            return make(argument)
-        except cl.Error as error:
-            raise self.failure("be opened", error) from error
 
     def new_queue(self, profiling: bool = False) -> Any:
         """An in-order queue in this device's context; profiling slows some drivers down and is off by default."""
