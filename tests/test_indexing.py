@@ -449,3 +449,11 @@ def test_large_gather_matches_numpy() -> None:
     np.testing.assert_array_equal(host(ours[cltorch.from_numpy(i).to(DEVICE)]), x[i])
     np.testing.assert_array_equal(host(ours.t()[:, i]), x.T[:, i])
     assert torch is not None
+
+
+def test_accumulated_values_may_start_behind_an_offset(device: cltorch.device) -> None:
+    """A contiguous part of a longer tensor: its first element isn't its memory's."""
+    values, index = cltorch.arange(6.0, device=device)[3:], cltorch.tensor([0, 1, 1], device=device)
+    for result in (cltorch.zeros(3, device=device).index_add_(0, index, values), cltorch.zeros(3, device=device).scatter_add_(0, index, values),
+                   cltorch.zeros(3, device=device).index_put_((index,), values, accumulate=True)):
+        assert result.tolist() == [3, 9, 0]

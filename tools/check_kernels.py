@@ -46,7 +46,7 @@ from cltorch.tools.kernel_cases import Case, Make
 
 HINT = "Oclgrind is not installed: apt-get install oclgrind (or build it: https://github.com/jrprice/Oclgrind)"
 STRATEGIES = ("wide", "grid")
-CHUNK = 60  # cases of one process: kernels are compiled once in each
+CHUNK = 30  # cases of one process: kernels are compiled once in each
 # Oclgrind 21.10 can't follow the `freeze` that its optimiser inserts; unoptimised code has the source's own accesses, too.
 SIMULATOR = ("--data-races", "--uninitialized", "--build-options", "-cl-opt-disable", "--max-errors", "100000", "--num-threads", "1",
              "--compute-units", "3", "--max-wgsize", "64")  # small groups: as hard to get right, and much quicker to simulate

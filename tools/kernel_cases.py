@@ -1,6 +1,6 @@
 """The calls that check_kernels.py makes: one per operator from its declaration, and expressions for what declarations don't sample.
 
-Shapes are empty, one element, prime; operands lie densely or as offset, strided views into memory that nothing else initialised.
+Shapes are empty, one element, prime; operands are contiguous behind an offset or strided views, in memory that nothing else initialised.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cltorch.ops import registry
 from cltorch.runtime import program
 
 Shape = tuple[int, ...]
-LAYOUTS = ("dense", "view")
+LAYOUTS = ("offset", "view", "dense")
 
 
 class Make:
@@ -47,9 +47,12 @@ class Make:
         return values + 1j * self.rng.uniform(low, high, shape) if d.is_complex else values
 
     def place(self, t: Tensor) -> Tensor:
-        """The tensor in this case's layout. A view's neighbours in memory stay uninitialised: who reads them is found out."""
+        """The tensor in this case's layout. Its neighbours in memory stay uninitialised: who reads them is found out."""
         if self.layout == "dense":
             return t
+        if self.layout == "offset":
+            memory = cltorch.empty(t.numel() + 5, dtype=t.dtype, device=t.device)
+            return memory[3:-2].copy_(t.reshape(-1)).reshape(t.shape)
         shape = tuple(t.shape) or (1,)
         memory = cltorch.empty((*shape[:-1], 2 * shape[-1] + 3), dtype=t.dtype, device=t.device)
         seen = memory[..., 3::2][..., :shape[-1]].copy_(t.reshape(shape))
@@ -83,12 +86,12 @@ class Row(NamedTuple):
 TABLE = ((0, 3), (1, 1), (7, 13))
 LONG = (*TABLE, (2, 521), (521, 2))
 ROWS = (
-    Row("x.sum(0), x.sum(1), x.sum(), x.prod(1), x.mean(0)", (*LONG, (5, 7, 3, 2)), NUMERIC - {cltorch.uint8}),
+    Row("x.sum(0), x.sum(1), x.sum(), x.prod(1), x.mean(0)", (*TABLE, (2, 131), (131, 2), (5, 7, 3, 2)), NUMERIC - {cltorch.uint8}),
     Row("x.sum((0, 2)), x.sum((1, 3)), x.transpose(0, 3).sum((0, 2)), x.flip(0).sum(0)", ((3, 5, 7, 2), (1, 11, 1, 13))),
-    Row("x.sum(), x.argmax(), x.var()", ((32771,),)),
-    Row("x.sum(0), x.var(0), x.argmax(0)", ((2311, 5), (4099, 3))),
+    Row("x.sum(), x.argmax()", ((32771,),)),
+    Row("x.detach().sum(0), x.detach().var(0), x.detach().argmax(0)", ((2311, 3),)),
     Row("x.var(0), x.std(1), var_mean(x, 1), std_mean(x)", ((1, 2), (7, 13), (131, 5))),
-    Row("x.amax(0), x.amin(1), x.argmax(1), x.argmin(0), x.max(0), x.min(1)", ((1, 1), (7, 13), (3, 1031), (1031, 3))),
+    Row("x.amax(0), x.amin(1), x.argmax(1), x.argmin(0), x.max(0), x.min(1)", ((1, 1), (7, 13), (2, 131), (131, 2))),
     Row("x.norm(), x.norm(1, 0), x.norm(0, 1), x.norm(float('inf'), 0), x.norm(float('-inf'), 1), x.norm(3, 1)", ((1, 1), (7, 13), (131, 5))),
     Row("x.median(), x.median(1), x.nanmedian(), x.nanmedian(0)", ((1, 1), (7, 13))),
     Row("softmax(x, 0), softmax(x, 1), log_softmax(x, 0), log_softmax(x, 1)", LONG),
@@ -96,9 +99,9 @@ ROWS = (
     Row("layer_norm(x, x.shape[1:], make(*x.shape[1:]), make(*x.shape[1:])), layer_norm(x, x.shape[1:])", (*TABLE, (3, 257), (131, 5))),
     Row("batch_norm(x, None, None, make(x.shape[1]), make(x.shape[1]), True)", ((5, 7), (2, 3, 5), (131, 3), (3, 5, 7, 11), (2, 2, 131))),
     Row("batch_norm(x, make(x.shape[1]).detach(), make(x.shape[1], low=0.5).detach(), make(x.shape[1]), None, False)", ((5, 7), (2, 3, 5))),
-    Row("conv2d(x, make(5, 3, 3, 2), make(5)), conv2d(x, make(2, 3, 2, 3), None, 2, 1, 2)", ((1, 3, 7, 5), (2, 3, 7, 11))),
-    Row("conv2d(x, make(6, 2, 3, 3), make(6), 1, 1, 1, 2), conv2d(x, make(1, 4, 1, 1))", ((1, 4, 5, 7), (3, 4, 13, 11))),
-    Row("conv2d(x, make(37, 2, 3, 3), None, (1, 2), 1)", ((2, 2, 7, 11),)),
+    Row("conv2d(x, make(5, 3, 3, 2), make(5)), conv2d(x, make(2, 3, 2, 3), None, 2, 1, 2)", ((1, 3, 7, 5), (2, 3, 5, 7))),
+    Row("conv2d(x, make(6, 2, 3, 3), make(6), 1, 1, 1, 2), conv2d(x, make(1, 4, 1, 1))", ((1, 4, 5, 7), (2, 4, 3, 11))),
+    Row("conv2d(x, make(19, 2, 3, 3), None, (1, 2), 1)", ((1, 2, 5, 7),)),
     Row("avg_pool2d(x, 3, 2, 1), avg_pool2d(x, 2), adaptive_avg_pool2d(x, (3, 2)), max_pool2d(x, 3, 2, 1)", ((1, 1, 7, 5), (2, 3, 5, 11))),
     Row("adaptive_max_pool2d(x, (3, 2)), max_pool2d(x, 2, return_indices=True)", ((1, 1, 7, 5), (2, 3, 5, 11))),
     Row("avg_pool1d(x, 3), adaptive_avg_pool1d(x, 3), adaptive_max_pool1d(x, 3)", ((2, 3, 11),)),
@@ -116,12 +119,12 @@ ROWS = (
     Row("x.unique(), x.unique_consecutive(), x.round().unique(return_inverse=True, return_counts=True)", ((0,), (1,), (131,))),
     Row("x.histc(7), searchsorted(x.sort()[0], make(11)), bucketize(x, make(5).sort()[0]), isin(x, make(3))", ((1,), (37,))),
     Row("x @ make(x.shape[1], 3), x @ make(11, x.shape[1]).t(), x.t() @ make(x.shape[0], 5), x @ make(x.shape[1]), x[0] @ make(x.shape[1])",
-        ((1, 1), (5, 7), (3, 131), (37, 41)), NUMERIC),
-    Row("x @ make(41, 37), x @ make(37, 41).t(), x.t() @ make(37, 43)", ((37, 41),), NUMERIC),
-    Row("x @ make(257, 131), make(131, 257) @ x.t()", ((1, 257), (3, 257))),
+        ((1, 1), (5, 7), (3, 67)), NUMERIC),
+    Row("x @ make(31, 37), x.t() @ make(37, 31)", ((37, 31),), NUMERIC),
+    Row("x @ make(257, 131), make(131, 257) @ x.t()", ((1, 257),)),
     Row("bmm(x, make(x.shape[0], x.shape[2], 3)), x @ make(x.shape[2], 5), baddbmm(make(1, 5), x, make(x.shape[0], x.shape[2], 5))",
-        ((0, 5, 7), (1, 1, 1), (3, 5, 7), (2, 31, 37))),
-    Row("x.t().contiguous(), x.clone().t_(), x.to(float32).t().clone()", (*TABLE, (37, 41), (131, 67)), ALL),
+        ((0, 5, 7), (1, 1, 1), (3, 5, 7))),
+    Row("x.t().contiguous(), x.clone().t_(), x.to(float32).t().clone()", (*TABLE, (37, 41)), ALL),
     Row("x.permute(2, 0, 1).contiguous(), x.flip(0, 2), x.roll(2, 1), x.tril(), x.triu(1), cat([x, x[:1], x[:0]], 0), cat([x, x], 2)",
         ((1, 1, 1), (3, 5, 7), (2, 37, 41)), ALL),
     Row("x[1:, ::2] + x[0, 3], x.expand(3, 7, 13) * x[:, :1], x + x.mean(), x.clone().zero_(), x[3] - x.t()[5, 0]", ((7, 13),), NUMERIC),
@@ -235,7 +238,7 @@ def optimizers() -> Iterator[Case]:
         if isinstance(made, type) and issubclass(made, optim.Optimizer) and made is not optim.Optimizer:
             for chosen in options.get(name, ({},)):
                 for d in sorted(FLOATING):
-                    yield Case(f"{name} {chosen}", d, "dense", lambda make, made=made, chosen=chosen: _steps(made, chosen, make))
+                    yield Case(f"{name} {chosen}", d, "offset", lambda make, made=made, chosen=chosen: _steps(made, chosen, make))
 
 
 def _steps(made: type, chosen: dict, make: Make) -> list[Tensor]:
@@ -256,14 +259,15 @@ def first(dtypes: frozenset[dtype]) -> dtype:
 
 
 def cases(quick: bool) -> list[Case]:
-    """All of them; quick: each in one type, float32 where it can be."""
+    """All of them; quick: each in one type, float32 where it can be, and not with dense operands (intermediate results are dense)."""
     found = [case for source in (expressions, pointwise, sampled, optimizers) for case in source()]
     if not quick:
         return found
     types: dict[str, set[dtype]] = {}
     for case in found:
         types.setdefault(case.name, set()).add(case.dtype)
-    return [case for case in found if case.dtype == first(frozenset(types[case.name]))]
+    chosen = {name: first(frozenset(found)) for name, found in types.items()}
+    return [case for case in found if case.dtype == chosen[case.name] and case.layout != "dense"]
 
 
 def planted() -> list[Case]:

@@ -164,7 +164,7 @@ def accumulate(x: Tensor, address: Tensor, columns: Columns, value: Tensor, op: 
     work = entries if x._dev.strategy == "wide" else entries * columns.count
     size = dispatch.groups(x._dev, max(work, entries * columns.count)) if x._dev.strategy == "wide" else dispatch.groups(x._dev, work)
     source, keys, places = dispatch.buffer(value), dispatch.buffer(key), dispatch.buffer(order)
-    kernel(*size, dispatch.writable(x), x.offset, source, keys, places, entries, int(start), *outer, *inner)
+    kernel(*size, dispatch.writable(x), x.offset, source, value.offset, keys, places, entries, int(start), *outer, *inner)
     dispatch.finish(x)
 
 

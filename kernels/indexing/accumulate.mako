@@ -1,5 +1,5 @@
 <%doc>
-x[offset + outer(o) + a + inner(i)] = combine(that, every value[o, e, i] with address[e] == a): one owner per element of x, values
+x[offset + outer(o) + a + inner(i)] = combine(that, every value[value_offset + (o, e, i)] with address[e] == a): one owner per element of x, values
 in the order of e, so the result is the same on every run and needs no float atomics.
 
 Called by ops/scatter.py for index_put(accumulate=True), index_add, scatter_add, scatter_reduce and the gradients of gathers.
@@ -17,7 +17,7 @@ combine = {"sum": "{a} + {v}", "mean": "{a} + {v}", "prod": "{a} * {v}",
 BLOCK = 64
 %>
 <%def name="parameters()">
-__global ${dtype.storage} *restrict x, const uint offset, __global const ${dtype.storage} *restrict value,
+__global ${dtype.storage} *restrict x, const uint offset, __global const ${dtype.storage} *restrict value, const uint value_offset,
   __global const int *restrict key, __global const long *restrict order, const uint entries, const int start
 % for k in range(outers):
   , const uint o${k}, const uint p${k}
@@ -80,12 +80,12 @@ void accumulate(${parameters()})
         if (start) {
           for (uint c = 0; c < n; c++) sums[c] = ${acc.cast(dtype, dtype.load("x", f"at + (first + c) * {step}"))};
         } else {
-          const uint base = ((o * entries + (uint)order[j]) * inner + m) * length + first;
+          const uint base = value_offset + ((o * entries + (uint)order[j]) * inner + m) * length + first;
           for (uint c = 0; c < n; c++) sums[c] = ${acc.cast(dtype, dtype.load("value", "base + c"))};
           j++;
         }
         for (; j < to; j++) {
-          const uint base = ((o * entries + (uint)order[j]) * inner + m) * length + first;
+          const uint base = value_offset + ((o * entries + (uint)order[j]) * inner + m) * length + first;
           for (uint c = 0; c < n; c++) {
             const ${A} v = ${acc.cast(dtype, dtype.load("value", "base + c"))};
             sums[c] = ${combine.format(a="sums[c]", v="v")};
@@ -111,11 +111,11 @@ void accumulate(${parameters()})
     if (start) {
       sum = ${acc.cast(dtype, dtype.load("x", "at"))};
     } else {
-      sum = ${acc.cast(dtype, dtype.load("value", "((o * entries + (uint)order[j]) * inner + m) * length + c"))};
+      sum = ${acc.cast(dtype, dtype.load("value", "value_offset + ((o * entries + (uint)order[j]) * inner + m) * length + c"))};
       j++;
     }
     for (; j < entries && key[j] == key[from]; j++) {
-      const ${A} v = ${acc.cast(dtype, dtype.load("value", "((o * entries + (uint)order[j]) * inner + m) * length + c"))};
+      const ${A} v = ${acc.cast(dtype, dtype.load("value", "value_offset + ((o * entries + (uint)order[j]) * inner + m) * length + c"))};
       sum = ${combine.format(a="sum", v="v")};
     }
     const uint count = j - from + (start != 0);
