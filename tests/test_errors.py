@@ -276,28 +276,21 @@ def test_a_folder_and_forbidden_content(tmp_path: Path) -> None:
         torch.load(tmp_path / "code.pt")
 
 
-NO_DRIVER = """import pyopencl
-def no_platform():
-    raise pyopencl.LogicError("clGetPlatformIDs failed: PLATFORM_NOT_FOUND_KHR")
-pyopencl.get_platforms = no_platform
-"""
-
-
-def run_without_opencl(code: str) -> subprocess.CompletedProcess[str]:
-    """Runs code in a process that finds no OpenCL implementation."""
-    return run_python(NO_DRIVER + code)
+def run_without_opencl(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs code in a process that finds no OpenCL implementation: the loader looks into an empty folder."""
+    return run_python(code, OCL_ICD_VENDORS=str(folder / "no-drivers"))
 
 
 def test_without_opencl_tensors_are_made_printed_saved_and_loaded(tmp_path: Path) -> None:
     code = (f"import cltorch as t\na = t.tensor([1.5, 2]); print(a, t.cuda.is_available())\nt.save({{'a': a}}, r'{tmp_path}/a.pt')\n"
             f"print(t.load(r'{tmp_path}/a.pt')['a'].tolist(), t.zeros(2, 2).shape, a.numpy())\n")
-    done = run_without_opencl(code)
+    done = run_without_opencl(code, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "tensor([1.5000, 2.0000]) False" in done.stdout and "[1.5, 2.0]" in done.stdout
 
 
-def test_without_opencl_an_operator_says_what_to_install() -> None:
-    done = run_without_opencl("import cltorch as t\n(t.tensor([1.5]) + 1).tolist()")
+def test_without_opencl_an_operator_says_what_to_install(tmp_path: Path) -> None:
+    done = run_without_opencl("import cltorch as t\n(t.tensor([1.5]) + 1).tolist()", tmp_path)
     assert done.returncode != 0
     assert "NoOpenCLError" in done.stderr and "pip install" in done.stderr
 
