@@ -160,6 +160,13 @@ def test_complex_parts() -> None:
         np.testing.assert_array_equal(host(x), np.full(3, 1 + 2j, np.complex64))
 
 
+def test_pairs_gradient_at_an_odd_place() -> None:
+    """A gradient that begins at an odd element can't be seen as pairs where it lies."""
+    z = torch.zeros(3, dtype=torch.complex64, device="cuda", requires_grad=True)
+    torch.view_as_real(z).backward(torch.arange(7.0, device="cuda")[1:].view(3, 2))
+    assert z.grad.tolist() == [1 + 2j, 3 + 4j, 5 + 6j]
+
+
 @pytest.mark.parametrize(
     "old, new", [("float32", "int32"), ("float32", "uint8"), ("int16", "int64"), ("int64", "float32"), ("complex64", "float32"), ("uint8", "bool")]
 )

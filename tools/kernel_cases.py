@@ -12,7 +12,7 @@ import numpy as np
 
 import cltorch
 from cltorch import optim
-from cltorch.core import lazy
+from cltorch.core import lazy, relayout
 from cltorch.core.tensor import Tensor
 from cltorch.dtype import ALL, FLOATING, NUMERIC, bool_, dtype, float32
 from cltorch.ops import registry
@@ -125,6 +125,7 @@ ROWS = (
     Row("bmm(x, make(x.shape[0], x.shape[2], 3)), x @ make(x.shape[2], 5), baddbmm(make(1, 5), x, make(x.shape[0], x.shape[2], 5))",
         ((0, 5, 7), (1, 1, 1), (3, 5, 7))),
     Row("x.t().contiguous(), x.clone().t_(), x.to(float32).t().clone()", (*TABLE, (37, 41)), ALL),
+    Row("tiled(lambda: (x.transpose(0, 2).contiguous(), x.permute(1, 2, 0).contiguous()))", ((11, 2, 13), (37, 3, 67)), ALL),
     Row("x.permute(2, 0, 1).contiguous(), x.flip(0, 2), x.roll(2, 1), x.tril(), x.triu(1), cat([x, x[:1], x[:0]], 0), cat([x, x], 2)",
         ((1, 1, 1), (3, 5, 7), (2, 37, 41)), ALL),
     Row("x[1:, ::2] + x[0, 3], x.expand(3, 7, 13) * x[:, :1], x + x.mean(), x.clone().zero_(), x[3] - x.t()[5, 0]", ((7, 13),), NUMERIC),
@@ -133,11 +134,11 @@ ROWS = (
     Row("far(lambda: (x.t() + 1, x[1:, ::2] * 2, strided(x, lambda v: v.add_(1))))", ((7, 13),), ALL - {bool_}),
     Row("x.clone().index_add_(0, index(7, 5), make(5, 3)), x.index_copy(0, tensor([2, 0]).cuda(), make(2, 3)), x.index_fill(1, index(3, 1), 2)",
         ((7, 3),)),
-    Row("x.index_put((index(7, 5),), make(5, 3), True), x.clone().put_(index(21, 4), make(4)), x[index(7, 2, 3), index(3, 3)], x[:, index(3, 4)]",
-        ((7, 3),)),
+    Row("x.index_put((index(7, 5),), make(5, 3), True), x.clone().put_(tensor([3, 20, 0, 11]).cuda(), make(4)),"
+        "x[index(7, 2, 3), index(3, 3)], x[:, index(3, 4)]", ((7, 3),)),
     Row("x.scatter_reduce(0, index(7, 5, 3), make(5, 3), 'amax'), x.clone().scatter_add_(1, index(3, 7, 2), make(7, 2)), x.gather(1, index(3, 7, 2))",
         ((7, 3),)),
-    Row("x.masked_scatter(x > 0, make(21)), x[x > 0], (x > 0).nonzero(), x.take(index(21, 5)), one_hot(index(5, 7), 5), bincount(index(5, 37))",
+    Row("x.masked_scatter(x > 0, make(x.numel())), x[x > 0], (x > 0).nonzero(), x.take(index(x.numel(), 5)), one_hot(index(5, 7), 5), bincount(index(5, 37))",
         ((7, 3), (1, 1), (131, 2))),
     Row("embedding(index(7, 5, 2), x), embedding_bag(index(7, 5, 2), x), embedding_bag(index(7, 9), x, tensor([0, 4]).cuda(), mode='max')", ((7, 3),)),
     Row("rand(37, device='cuda', dtype=d), randn(37, device='cuda', dtype=d), rand(0, device='cuda'), randperm(131, device='cuda'), normal(x, x.abs())",
@@ -179,6 +180,15 @@ def far(work: Callable[[], tuple]) -> tuple:
         lazy._reach = before
 
 
+def tiled(work: Callable[[], tuple]) -> tuple:
+    """The kernel that copies by tiles, on tensors too small for it to pay."""
+    before, relayout.SMALLEST = relayout.SMALLEST, 1
+    try:
+        return work()
+    finally:
+        relayout.SMALLEST = before
+
+
 def clip(x: Tensor, norm: float, kind: float = 2.0) -> Tensor:
     """Gradient clipping, which no operator is declared for."""
     p = x.detach().clone().requires_grad_()
@@ -190,7 +200,8 @@ def scope() -> dict[str, Any]:
     """The names that expressions use."""
     names = {name: f for space in ("special", "linalg", "functional", "torch") for name, f in registry.functions(space).items()}
     names["batch_norm"] = registry.functions("functional")["batch_norm"]
-    return names | {"tensor": cltorch.tensor, "float32": float32, "int64": cltorch.int64, "strided": strided, "chain": chain, "far": far, "clip": clip}
+    own = {"strided": strided, "chain": chain, "far": far, "tiled": tiled, "clip": clip}
+    return names | own | {"tensor": cltorch.tensor, "float32": float32, "int64": cltorch.int64}
 
 
 def expressions() -> Iterator[Case]:

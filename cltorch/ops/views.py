@@ -292,7 +292,7 @@ def view_as_real(input: Tensor) -> Tensor:
     if not input.dtype.is_complex:
         raise RuntimeError("view_as_real is only supported for complex tensors")
     return view_of(input, (*input.shape, 2), (*[2 * s for s in input._strides], 1), 2 * input.offset, "ViewAsRealBackward0",
-                   lambda g: view_as_complex(g.contiguous()), ("g",), d=input.dtype.to_real)
+                   lambda g: view_as_complex(g.clone() if g.offset % 2 else g.contiguous()), ("g",), d=input.dtype.to_real)
 
 
 @composite("view_as_complex")
