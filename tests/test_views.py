@@ -162,8 +162,8 @@ def test_complex_parts() -> None:
 
 def test_pairs_gradient_at_an_odd_place() -> None:
     """A gradient that begins at an odd element can't be seen as pairs where it lies."""
-    z = torch.zeros(3, dtype=torch.complex64, device="cuda", requires_grad=True)
-    torch.view_as_real(z).backward(torch.arange(7.0, device="cuda")[1:].view(3, 2))
+    z = cltorch.zeros(3, dtype=cltorch.complex64, device="cuda", requires_grad=True)
+    cltorch.view_as_real(z).backward(cltorch.arange(7.0, device="cuda")[1:].view(3, 2))
     assert z.grad.tolist() == [1 + 2j, 3 + 4j, 5 + 6j]
 
 
