@@ -1,7 +1,9 @@
 """Building kernels: errors that a person can use, the disk cache and everything that can be wrong with it."""
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import stat
 import sys
 import threading
@@ -13,7 +15,7 @@ import pytest
 from processes import run_python
 
 from cltorch.errors import BuildError
-from cltorch.runtime import program
+from cltorch.runtime import builtins, program
 from cltorch.runtime.device import Device, devices, get, host
 from cltorch.runtime.program import Store, build, cache_key, pack, unpack
 
@@ -85,10 +87,47 @@ def test_the_disk_cache_saves_the_compiler(dev: Device, folder: Path, monkeypatc
     assert names == ["put"] and len(list(folder.iterdir())) == 1
 
 
+def clang_header() -> str:
+    """The declarations that PyPI's PoCL gives to its compiler, without comments, one space for any."""
+    package = importlib.util.find_spec("pocl_binary_distribution")
+    if package is None or not package.submodule_search_locations:
+        pytest.skip("PyPI's PoCL is not installed")
+    text = next(Path(package.submodule_search_locations[0]).rglob("opencl-c.h")).read_text()
+    return re.sub(r"\s+", " ", re.sub(r"//[^\n]*|/\*.*?\*/|^#[^\n]*", " ", text, flags=re.DOTALL | re.MULTILINE))
+
+
+def test_declarations_are_those_of_clang() -> None:
+    """All overloads of each function with their attributes: a missing one would convert its arguments to another's."""
+    header: dict[str, set[str]] = {}
+    for kind, attribute, name, parameters in re.findall(r"((?:unsigned )?\w+) __ovld (__cnfn |__conv |__purefn |)(\w+)\(([^)]*)\)", clang_header()):
+        generic = name.startswith("atomic_") and "__" not in parameters  # an address space of OpenCL C 2.0
+        if "half" not in kind + parameters and not generic:
+            types = ", ".join(re.sub(r"(?<=\w) \w+$|(?<=\*)\w+$", "", p.strip()).replace(" *", "*") for p in parameters.split(","))
+            header.setdefault(name, set()).add(f"{attribute}{kind} {name}({types})".replace("unsigned int", "uint").replace(" *", "*"))
+    words = {"const": "__cnfn", "convergent": "__conv"}
+    for name in builtins.TABLE:
+        ours = {re.sub(r"^\w+", lambda m: words.get(m[0], m[0]), text).replace(" *", "*") for text in builtins.overloads(name, fp64=True)}
+        assert ours == header[name], name
+
+
+def test_short_declarations_save_the_compiler_a_megabyte(dev: Device, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "pocl_header" not in dev.quirks:
+        pytest.skip(f"{dev.name} has no such quirk")
+    builds: list[list[str]] = []
+    monkeypatch.setattr(program, "quietly", lambda made, device, options, real=program.quietly: builds.append(options) or real(made, device, options))
+    called = "__kernel void put(__global float *x, int n, float value) {{ x[n] = {}; }}"
+    assert run(dev, called.format("sqrt(value + get_global_id(0)) + max(n, 5)")) == 6
+    assert ["-D_OPENCL_H_" in options for options in builds] == [True] and "header" in dev.disabled
+    monkeypatch.setattr(dev, "disabled", dev.disabled)  # as it is now, when this test has ended
+    assert run(dev, called.format("mad(value, 2.0f, 3.0f)")) == 5  # which no kernel of ours calls
+    assert ["-D_OPENCL_H_" in options for options in builds[1:]] == [True, False] and "header" not in dev.disabled
+    assert run(dev, called.format("max(n, 7)")) == 7 and "-D_OPENCL_H_" not in builds[-1]
+
+
 @pytest.mark.parametrize("damage", [
     lambda data: b"", lambda data: data[:len(data) // 2], lambda data: data[:-1] + bytes([data[-1] ^ 1]), lambda data: os.urandom(len(data)),
-    lambda data: pack({"launched": []}, b"not a binary"), lambda data: pack({}, unpack(data)[1]), lambda data: data + b"more",
-], ids=["empty", "torn", "flipped", "noise", "refused", "no header", "longer"])
+    lambda data: pack(b"not a binary"), lambda data: data + b"more",
+], ids=["empty", "torn", "flipped", "noise", "refused", "longer"])
 def test_a_damaged_file_is_a_miss(dev: Device, folder: Path, monkeypatch: pytest.MonkeyPatch, damage: object) -> None:
     assert run(dev, SOURCE.format(4)) == 5
     file = next(folder.iterdir())

@@ -124,12 +124,13 @@ class Kernel:
         return self.cl_kernel.get_work_group_info(cl.kernel_work_group_info.WORK_GROUP_SIZE, self.device.cl_device)
 
     def _first(self, queue: Any, global_size: tuple, local_size: tuple | None, *args: Any) -> Any:
-        """Some drivers generate code at the first launch: only when it has run is the binary worth keeping."""
+        """Some drivers generate code at the first launch, and PoCL 3.1 fails an assertion where two threads do."""
         with BUILD_LOCK:
             event = self.cl_kernel(queue, global_size, local_size, *args)
             self.warm = True
             self.choose()
-            self.program.launched(self.name, local_size, event)
+            if not self.program.built.generated:
+                event.wait()
         return event
 
     def _watched(self, queue: Any, global_size: tuple, local_size: tuple | None, *args: Any) -> None:

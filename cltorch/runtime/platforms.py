@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import warnings
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ class Found(NamedTuple):
 @functools.cache
 def platforms() -> list[Any]:
     """The loader's platforms; an empty list where there is no implementation at all."""
+    # PoCL would make machine code twice: of this launch's size, and of any size for the binary. Ours is as fast with the second alone.
+    os.environ.setdefault("POCL_WORK_GROUP_SPECIALIZATION", "0")
     try:
         with intel.announced():
             return list(cl.get_platforms())
