@@ -1,6 +1,7 @@
 """cltorch: PyTorch's Python API on any device with an OpenCL driver. Use it as ``import cltorch as torch``."""
-from . import accelerator, autograd, backends, cuda, fft, linalg, nn, ops, optim, serialization, special, testing, utils
+from . import accelerator, autograd, backends, compiler, cuda, fft, linalg, nn, ops, optim, serialization, special, testing, utils
 from . import dtype as _dtypes
+from .compiler import compile
 from .core.data import (
     as_tensor,
     from_dlpack,

@@ -4,6 +4,7 @@ from typing import Any
 from . import accelerator as accelerator
 from . import autograd as autograd
 from . import backends as backends
+from . import compiler as compiler
 from . import cuda as cuda
 from . import fft as fft
 from . import linalg as linalg
@@ -15,6 +16,7 @@ from . import special as special
 from . import testing as testing
 from . import utils as utils
 from . import dtype as _dtypes
+from .compiler import compile as compile
 from .core.data import as_tensor as as_tensor
 from .core.data import from_dlpack as from_dlpack
 from .core.data import from_numpy as from_numpy

@@ -45,7 +45,7 @@ def pair() -> Iterator[tuple[runtime.Device, runtime.Device]]:
 @pytest.fixture(autouse=True)
 def two_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     """The session's own devices stand on the same driver as the pair, and must not be lost with it."""
-    monkeypatch.setattr(runtime, "_everyone", lambda: [])
+    monkeypatch.setattr(runtime, "everyone", lambda: [])
 
 
 def put(dev: runtime.Device, value: float) -> float:
@@ -119,7 +119,7 @@ def test_both_names_of_a_processor_are_lost(pair: tuple, monkeypatch: pytest.Mon
     first, second = pair
     host = runtime.Device(runtime.device("cpu"), platforms.usable()[0], first)
     stranger = runtime.Device(runtime.device("cuda", 9), None)
-    monkeypatch.setattr(runtime, "_everyone", lambda: [first, host, stranger])
+    monkeypatch.setattr(runtime, "everyone", lambda: [first, host, stranger])
     assert host.queue is first.queue and not stranger.lost
     with pytest.raises(DeviceLostError):
         first.guard("work", faulty, CODES.INVALID_CONTEXT)

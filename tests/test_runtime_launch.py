@@ -14,6 +14,7 @@ from processes import run_python
 from cltorch.errors import LaunchError
 from cltorch.runtime import observe
 from cltorch.runtime.device import Device, get
+from cltorch.runtime.graph import Recording
 from cltorch.runtime.launch import Kernel, signature
 from cltorch.runtime.program import build
 
@@ -101,7 +102,7 @@ def test_recording_instead_of_launching(dev: Device, add: Kernel) -> None:
     x, y = dev.allocator.allocate(4), dev.allocator.allocate(4)
     dev.fill(x.mem, np.float32(1), 4)
     dev.fill(y.mem, np.float32(0), 4)
-    dev.recorder = recorded = []
+    dev.recorder = recorded = Recording(dev)
     try:
         add((1,), (1,), x.mem, y.mem, 1, 1.0)
         dev.copy(x.mem, y.mem, 4)
@@ -112,12 +113,8 @@ def test_recording_instead_of_launching(dev: Device, add: Kernel) -> None:
             dev.synchronize()
     finally:
         dev.recorder = None
-    assert dev.read(y.mem, 4).view(np.float32)[0] == 0 and len(recorded) == 3
-    for entry in recorded:
-        if isinstance(entry[0], cl.Kernel):
-            cl.enqueue_nd_range_kernel(dev.queue, *entry[:3])
-        else:
-            entry[0](dev.queue, *entry[1], **entry[2])
+    assert dev.read(y.mem, 4).view(np.float32)[0] == 0 and len(recorded.entries) == 3
+    recorded.enqueue()
     assert dev.read(y.mem, 4).view(np.float32)[0] == 12
     add((1,), (1,), x.mem, y.mem, 1, 100.0)
     assert dev.read(y.mem, 4).view(np.float32)[0] == 102

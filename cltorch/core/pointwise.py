@@ -133,7 +133,7 @@ class Pointwise:
 def run_now(out: Tensor) -> None:
     """Launches at once and waits where an operand's memory is shared with NumPy, whose owner may change it next."""
     realize(out.storage.value)
-    if out._dev.type == "cpu":
+    if out._dev.type == "cpu" and not (lazy.EAGER and out._dev.recorder):  # CLTORCH_EAGER launches alone in a graph, too
         out._dev.synchronize()
 
 

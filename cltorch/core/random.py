@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,6 +18,17 @@ from .storage import from_bytes
 from .tensor import Tensor, make
 
 DEFAULT_SEED = 67280421310721  # PyTorch's
+
+
+class _Recorder:
+    """While a graph is captured: who gives out the places in the streams instead."""
+
+    draw: Callable[[Generator, int], tuple[int, int]] | None = None
+
+
+def recorded_by(draw: Callable[[Generator, int], tuple[int, int]] | None) -> None:
+    """``reserve`` asks ``draw`` from now on; None ends that."""
+    _Recorder.draw = staticmethod(draw) if draw else None
 
 
 class Generator:
@@ -42,6 +54,8 @@ class Generator:
 
     def reserve(self, count: int) -> tuple[int, int]:
         """(seed, offset) for a kernel that draws ``count`` blocks of four 32-bit numbers; moves the stream past them."""
+        if _Recorder.draw is not None:
+            return _Recorder.draw(self, count)
         with self._lock:
             offset = self._offset
             self._offset += count

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..core import dispatch
 from ..core.pointwise import constant
+from ..core.storage import write_bytes
 from ..core.tensor import Tensor
 from ..dtype import int32, int64
 from ..runtime.device import Device
@@ -84,7 +85,7 @@ def poll_errors(dev: Device) -> None:
         return
     words = flags._host()
     if words[0]:
-        del _flags[dev]
+        write_bytes(flags.storage.value.block, dev, np.zeros(4 * FLAG_WORDS, np.uint8))  # in place: captured graphs report here, too
         index = int(words[3:5].copy().view(np.int64)[0])
         if words[1] < 0:  # kernels/loss/nll.mako
             raise IndexError(f"Target {index} is out of bounds for {int(words[2])} classes.")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any
 
+from ..core import capture
 from ..core.autograd import RemovableHandle
 from ..core.data import tensor
 from ..core.modes import enable_grad, no_grad
@@ -111,8 +112,15 @@ class Optimizer:
             for group in self.param_groups:
                 with_gradient = [p for p in group["params"] if p.grad is not None]
                 if with_gradient:
-                    self._update(group, with_gradient)
+                    self._recorded_update(group, with_gradient)
         return loss
+
+    def _recorded_update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """``_update``; while a graph is captured, the graph learns to repeat it with the numbers of then."""
+        if capture.STATE.active is None:
+            self._update(group, params)
+        else:
+            capture.STATE.active.update(functools.partial(self._update, group, params), [self.state[p] for p in params])
 
     def _update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         raise NotImplementedError(f"{type(self).__name__} defines neither _update nor step")
@@ -134,6 +142,12 @@ class Optimizer:
 
     def _apply(self, rule: Rule, params: list[Tensor], scalars: tuple[float, ...]) -> None:
         """Applies a rule to parameters of one device and dtype, in as few launches as they fit into."""
+        if capture.STATE.steering is None:
+            self._launch(rule, params, scalars)
+        else:
+            capture.STATE.steering.apply(functools.partial(self._launch, rule, params, scalars), scalars)
+
+    def _launch(self, rule: Rule, params: list[Tensor], scalars: tuple[float, ...]) -> None:
         states = [self.state[p] for p in params]
         lists = [params, [p.grad for p in params], *([state[name] for state in states] for name in rule.state)]
         if params[0].dtype.is_complex:

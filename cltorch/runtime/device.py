@@ -30,8 +30,7 @@ class Device:
     ``quirks`` in force switched off what is ``disabled``. ``lost``: why it refuses work, or "". ``unfinished``: work was lost with it.
     ``checks``: functions that run once, when the host next waits (they raise errors that kernels reported).
     ``recorded``: weak references to storages whose content may still wait for its launch; above ``recorded_limit`` they are sifted.
-    ``recorder``, where not None, receives launches instead of the queue: (kernel handle, global size, local size, arguments) of a
-    kernel, (command, arguments, keywords) of a copy or fill.
+    ``recorder``, where not None, receives launches, copies and fills instead of the queue (graph.py).
     """
 
     __slots__ = ("__weakref__", "_recorder", "allocator", "checks", "cl_device", "compute_units", "context", "disabled", "driver_version",
@@ -219,7 +218,7 @@ class Device:
         """What to raise for an OpenCL error while this device should ``doing``. Where it means that the device is lost, it is from now on."""
         kind, text = faults.judge(f"{self.spec} ({self.name})", doing, error, more)
         if kind is DeviceLostError:
-            for dev in {self, *_everyone()}:
+            for dev in {self, *everyone()}:
                 if dev.cl_device == self.cl_device:
                     dev.abandon(text)
                     dev.unfinished = True
@@ -288,9 +287,12 @@ class Device:
     def _command(self, what: str, command: Any, *args: Any, **keywords: Any) -> Any:
         queue = self.queue
         if self._recorder is not None:
-            if what in ("read", "write"):
-                raise RuntimeError(f"host memory can't be {what} while a graph is captured on {self.spec}: do it before or after")
-            self._recorder.append((command, args, keywords))
+            if what == "read":
+                raise RuntimeError(f"results can't be read while a graph is captured on {self.spec}: do it before or after")
+            if what == "write":  # now too: tables that operators keep are used outside of the graph
+                args, keywords = (args[0], args[1].copy()), {**keywords, "is_blocking": False}
+                self.guard("write memory", command, queue, *args, **{**keywords, "is_blocking": True})
+            self._recorder.command(command, args, keywords)
             return None
         return self.guard(f"{what} memory", command, queue, *args, **keywords)
 
@@ -370,7 +372,7 @@ def set_current_index(index: int) -> None:
     CHOSEN.current = get("cuda", index).index
 
 
-def _everyone() -> list[Device]:
+def everyone() -> list[Device]:
     known = list(_Machine.listed or [])
     if _Machine.host is not None:
         known += [d for d in (_Machine.host.engine, _Machine.host) if d is not None and d not in known]
@@ -380,7 +382,7 @@ def _everyone() -> list[Device]:
 def _before_fork() -> None:
     """What was computed so far is complete in host memory, so that a child can read "cpu" tensors."""
     LOCK.acquire()
-    for dev in _everyone():
+    for dev in everyone():
         if not dev.lost:
             try:
                 dev.finish()
@@ -390,7 +392,7 @@ def _before_fork() -> None:
 
 def _after_fork_in_child() -> None:
     """OpenCL contexts don't survive a fork: the child's devices refuse to work and say why."""
-    for dev in _everyone():
+    for dev in everyone():
         dev.abandon(f"{dev.spec} can't compute in a forked process: OpenCL does not survive a fork. Start the process with the "
                     "'spawn' or 'forkserver' method of multiprocessing, or use only cpu tensors and NumPy in it")
     LOCK.release()

@@ -136,9 +136,7 @@ class Kernel:
     def _watched(self, queue: Any, global_size: tuple, local_size: tuple | None, *args: Any) -> None:
         device = self.device
         if device.recorder is not None:
-            handle = self.new_handle()
-            handle.set_args(*args)
-            device.recorder.append((handle, global_size, local_size, args))
+            device.recorder.launch(self, global_size, local_size, args)
             return
         for observer in device.observers:
             observer.before(self, global_size, local_size, args)

@@ -1,0 +1,273 @@
+"""Capture: what a piece of a program launches, as a graph that can be replayed, and what has to advance from one replay to the next.
+
+A storage that was there before the capture keeps its memory: what the captured work put into other memory is copied back at the end of each
+replay. Memory made in between comes from a pool that lives as long as the graph. Draws of random numbers and the numbers of optimizer steps
+(learning rate, step counts) are bound anew before each replay, from the same places that eager code takes them from.
+"""
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from weakref import ref
+
+from ..runtime import device as devices
+from ..runtime.allocator import Pool
+from ..runtime.device import Device
+from ..runtime.graph import Advancing, Launch, Recording, Refusal
+from ..shape import contiguous_strides
+from . import random
+from .lazy import flush, realize
+from .storage import Read, Storage, Value
+from .tensor import Tensor, isolate, unique
+
+
+class _State:
+    """``active``: the capture in progress. ``steering``: takes the updates of optimizers in hand while a capture or a replay runs."""
+
+    active: Capture | None = None
+    steering: Capture | _Steps | None = None
+
+
+STATE = _State()
+
+
+class Capture:
+    """The recorded work of one device, and its replay.
+
+    ``begin`` and ``end`` enclose the work, which is recorded and not run; ``abort`` instead of ``end`` leaves everything as it was at ``begin``.
+    """
+
+    def __init__(self, dev: Device, pool: Pool | None = None) -> None:
+        self.dev, self.pool = dev, pool or Pool()
+        self.recording = Recording(dev)
+        self.drawn: dict[random.Generator, int] = {}
+        self.streams: dict[random.Generator, tuple[int, int]] = {}  # seed and offset of the last replay
+        self._draws = 0
+        self.updates: list[Callable[[], None]] = []
+        self.applied: list[list[tuple[Launch, int]]] = []
+        self.checks: list[Callable[[], None]] = []
+        self.inputs: list[tuple[Any, Any, bool]] = []
+        self.results: list[tuple[Storage, Any, bool]] = []
+        self._before: list[tuple[Any, Any]] = []
+        self._numbers: list[tuple[dict, dict]] = []
+
+    # recording
+
+    def begin(self) -> None:
+        """RuntimeError where a capture is in progress already, or the device can't be recorded."""
+        dev = self.dev
+        if STATE.active is not None:
+            raise RuntimeError("a graph is being captured already: captures can't be nested")
+        if dev.staged:
+            raise RuntimeError(f"{dev.spec} can't be captured: its kernels work on copies of host memory")
+        dev.launch_recorded()
+        dev.synchronize()
+        self._before = self._storages()
+        self._kept = [block for block in gc.get_objects() if isinstance(block, dev.allocator.block_type) and block.allocator is dev.allocator]
+        random.recorded_by(self.draw)
+        self._outer, dev.allocator.pool = dev.allocator.pool, self.pool
+        for other in devices.everyone():
+            if other.cl_device is not None:
+                other.recorder = self.recording if other is dev else Refusal(other, dev)
+        STATE.active = STATE.steering = self
+
+    def _storages(self) -> list[tuple[Any, Any]]:
+        """Every storage of the device with its block, each realised and the only one in its memory (no copy on write is pending)."""
+        seen: set[int] = set()
+        found = []
+        for storage in gc.get_objects():
+            if type(storage) is Storage and storage.device is self.dev:
+                realize(storage.value)
+                if id(storage.value) in seen:
+                    isolate(storage)
+                seen.add(id(storage.value))
+                found.append((ref(storage), storage.value.block))
+        return found
+
+    def _leave(self) -> None:
+        for other in devices.everyone():
+            if other.cl_device is not None:
+                other.recorder = None
+        self.dev.allocator.pool = self._outer
+        STATE.active = STATE.steering = None
+        random.recorded_by(None)
+        for state, numbers in reversed(self._numbers):
+            state.update(numbers)
+        self._numbers = []
+
+    def end(self) -> None:
+        """Ends the recording. RuntimeError for random numbers that no recorded kernel draws, and from pending work that can't be recorded."""
+        try:
+            self.dev.launch_recorded()
+            self._copy_back()
+            self._storages()
+        except BaseException:
+            self.abort()
+            raise
+        self._leave()
+        self.checks, self.dev.checks = self.dev.checks, []
+        self._tags = [(entry, position, *tag.source) for entry, position, tag in self.recording.advancing()]
+        seen = {(id(generator), first) for _, _, capture, generator, _, first in self._tags if capture is self}
+        self._find_storages()
+        if len(seen) != self._draws:
+            raise RuntimeError("random numbers were drawn on the host while a graph was captured: each replay would see the same ones")
+
+    def _find_storages(self) -> None:
+        """The storages whose memory the graph uses, those that it writes marked. Those of before are not kept alive: their owner may end them."""
+        places = self.recording.places()
+        written = {mem for mem, uses in places.items() if any(entry.writes(position) for entry, position in uses)}
+        before = {id(block) for _, block in self._before}
+        self.inputs, self.results = [], []
+        for storage in gc.get_objects():
+            if type(storage) is Storage and storage.device is self.dev and storage.value.block is not None and storage.value.block.touched:
+                block = storage.value.block
+                if block.mem.int_ptr in places and id(block) in before:
+                    self.inputs.append((ref(storage), block, block.mem.int_ptr in written))
+                elif block.mem.int_ptr in places:
+                    self.results.append((storage, block, block.mem.int_ptr in written))
+        self._kept = [block for block in self._kept if block.touched and block.mem.int_ptr in places]
+        self._before = []
+
+    def abort(self) -> None:
+        """Ends the recording and forgets it: every storage has its content of before again."""
+        self._leave()
+        self.dev.checks.clear()
+        self.dev.recorded = []
+        for storage, block in self._before:
+            storage = storage()
+            if storage is not None and storage.value.block is not block:
+                storage.value = Value(block, self.dev, storage.value.dtype, storage.value.numel)
+        self._before = self._kept = []
+        self.recording = Recording(self.dev)
+
+    def _copy_back(self) -> None:
+        """Storages that moved to other memory move back. One whose new memory is another's old one is read before that is written."""
+        moved = [(storage, block) for storage, block in ((s(), b) for s, b in self._before) if storage is not None and storage.value.block is not block]
+        old = {id(block) for _, block in self._before}
+        sources = []
+        for storage, _ in moved:
+            source = realize(storage.value)
+            if id(source) in old and storage.nbytes:
+                source = self.dev.allocator.allocate(storage.nbytes)
+                self.dev.copy(source.mem, storage.value.block.mem, storage.nbytes)
+            sources.append(source)
+        for (storage, block), source in zip(moved, sources, strict=True):
+            if storage.nbytes:
+                self.dev.copy(block.mem, source.mem, storage.nbytes)
+            storage.value = Value(block, self.dev, storage.value.dtype, storage.value.numel)
+
+    # what advances
+
+    def draw(self, generator: random.Generator, count: int) -> tuple[int, int]:
+        """A place in a generator's stream, counted from where the stream is when a replay begins."""
+        first = self.drawn.get(generator, 0)
+        self.drawn[generator] = first + count
+        seed, offset = Advancing(generator._seed), Advancing(generator._offset + first)
+        seed.source, offset.source = (self, generator, 0, first), (self, generator, 1, first)
+        self._draws += 1
+        return seed, offset
+
+    def update(self, step: Callable[[], None], states: Sequence[dict]) -> None:
+        """Records an optimizer's update of some parameters; ``states`` are theirs, whose numbers are put back: a replay counts, not this.
+
+        RuntimeError where the update makes state: that would be made anew by each replay.
+        """
+        names = [set(state) for state in states]
+        self._numbers += [(state, {name: value for name, value in state.items() if not isinstance(value, Tensor)}) for state in states]
+        step()
+        if names != [set(state) for state in states]:
+            for state, before in zip(states, names, strict=True):
+                for name in set(state) - before:
+                    del state[name]
+            raise RuntimeError("an optimizer made its state while a graph was captured: run one step before the capture")
+        self.updates.append(step)
+
+    def apply(self, run: Callable[[], None], scalars: Sequence[float]) -> None:
+        """Records one rule's launches, and where its numbers are bound: the last arguments of its kernels."""
+        mark = len(self.recording.entries)
+        run()
+        launches = [e for e in self.recording.entries[mark:] if isinstance(e, Launch) and e.kernel.name == "update"]
+        self.applied.append([(launch, len(launch.args) - len(scalars)) for launch in launches])
+
+    # replaying
+
+    def _part(self, storage: Storage) -> None:
+        """Who shares the storage's value (copies that were never written, pending work that reads it) keeps today's content elsewhere."""
+        value = storage.value
+        block = value.block
+        storage.value = Value(block, self.dev, value.dtype, value.numel)
+        value.block = self.dev.allocator.allocate(storage.nbytes)
+        self.dev.copy(value.block.mem, block.mem, storage.nbytes)
+
+    def _bring_back(self, storage: Storage, block: Any) -> None:
+        """An operator in place gave the storage a new value: into the graph's memory with it, where it can be by the same launch."""
+        value = storage.value
+        if value.block is None and value.numel and not _uses(value, block):
+            flush((value,), (block, 0, value.shape or (value.numel,), contiguous_strides(value.shape or (value.numel,))))
+        elif storage.nbytes:
+            self.dev.copy(block.mem, realize(value).mem, storage.nbytes)
+        storage.value = Value(block, self.dev, value.dtype, value.numel)
+
+    def replay(self) -> None:
+        """Enqueues the recorded work. RuntimeError where a tensor that it uses is gone."""
+        if STATE.active is not None:
+            raise RuntimeError("a graph can't be replayed while one is captured")
+        for storage, block, written in self.results:
+            if storage.value.block is not block:
+                self._bring_back(storage, block)
+            elif written and not unique(storage):
+                self._part(storage)
+        for reference, block, written in self.inputs:
+            storage = reference()
+            if storage is None:
+                raise RuntimeError("the graph can't be replayed: a tensor that it reads or writes is gone. Keep it, and write into it in place")
+            if storage.value.block is not block:
+                self._bring_back(storage, block)
+            elif written and not unique(storage):
+                self._part(storage)
+        for generator, count in self.drawn.items():
+            self.streams[generator] = generator.reserve(count)
+        for entry, position, capture, generator, which, first in self._tags:  # a backward draws what its forward's graph drew
+            number = capture.streams[generator][which] + which * first
+            if entry.args[position] != number:
+                entry.bind(position, number)
+        if self.updates:
+            STATE.steering = _Steps(self.applied)
+            try:
+                for update in self.updates:
+                    update()
+            finally:
+                STATE.steering = None
+        self.recording.enqueue()
+        if self.checks and not self.dev.checks:
+            self.dev.checks.extend(self.checks)
+
+
+class _Steps:
+    """Binds the numbers of a replay's optimizer updates to the recorded launches, in the order of the capture."""
+
+    def __init__(self, applied: list[list[tuple[Launch, int]]]) -> None:
+        self.left: Iterator[list[tuple[Launch, int]]] = iter(applied)
+
+    def apply(self, run: Callable[[], None], scalars: Sequence[float]) -> None:
+        launches = next(self.left, None)
+        if launches is None:
+            raise RuntimeError("an optimizer's parameters are at different steps than when the graph was captured: capture it again")
+        for launch, first in launches:
+            for position, number in enumerate(scalars, first):
+                if launch.args[position] != number:
+                    launch.bind(position, number)
+
+
+def _uses(value: Value, block: Any) -> bool:
+    """Whether a pending value reads a block."""
+    for arg in value.args:
+        source = arg.value if type(arg) is Read else arg
+        if type(source) is Value and (source.block is block or (source.block is None and _uses(source, block))):
+            return True
+    return False
+
+
+def is_capturing() -> bool:
+    return STATE.active is not None
