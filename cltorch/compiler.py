@@ -77,10 +77,10 @@ def _rebuild(spec: Any, tensors: Sequence[Tensor]) -> Any:
 
 
 def _reached(fn: Any, seen: dict[int, Any]) -> None:
-    """The modules and optimizers that a function can name: its own, its closure's, its globals', those of functions that it calls."""
+    """The modules, optimizers and tensors that a function can name: its own, its closure's, its globals', those of functions that it calls."""
     if id(fn) in seen:
         return
-    if isinstance(fn, (Module, Optimizer)):
+    if isinstance(fn, (Module, Optimizer, Tensor)):
         seen[id(fn)] = fn
     elif isinstance(fn, functools.partial):
         for part in (fn.func, *fn.args, *fn.keywords.values()):
@@ -88,7 +88,7 @@ def _reached(fn: Any, seen: dict[int, Any]) -> None:
     elif isinstance(fn, types.MethodType):
         _reached(fn.__self__, seen)
         _reached(fn.__func__, seen)
-    elif isinstance(fn, types.FunctionType) and not fn.__module__.startswith("cltorch."):
+    elif isinstance(fn, types.FunctionType) and not _is_library(fn.__module__):
         seen[id(fn)] = fn
         cells = []
         for cell in fn.__closure__ or ():
@@ -99,9 +99,14 @@ def _reached(fn: Any, seen: dict[int, Any]) -> None:
         named = [fn.__globals__[name] for name in fn.__code__.co_names if name in fn.__globals__]
         for found in (*cells, *named, *(fn.__defaults__ or ()), *(fn.__kwdefaults__ or {}).values()):
             _reached(found, seen)
-    elif isinstance(fn, (list, tuple)):
-        for item in fn:
+    elif isinstance(fn, (list, tuple, dict)):
+        for item in fn.values() if isinstance(fn, dict) else fn:
             _reached(item, seen)
+
+
+def _is_library(module: str) -> bool:
+    """Whether functions of a module name nobody's networks: this package's, but for the tools, which are programs."""
+    return module.startswith("cltorch.") and not module.startswith("cltorch.tools.")
 
 
 class _Watched:
@@ -114,6 +119,7 @@ class _Watched:
         owners: Iterator[Tensor] = (p for m in self.modules for p in m._parameters.values() if p is not None)
         stepped = (p for root in seen.values() if isinstance(root, Optimizer) for group in root.param_groups for p in group["params"])
         self.parameters = list({id(p): p for p in (*owners, *stepped)}.values())
+        self.devices = {t._dev for t in (*self.parameters, *[t for t in seen.values() if isinstance(t, Tensor)])}
 
     def state(self) -> tuple:
         return (modes.grad, *[m.training for m in self.modules], *[(p._rg, p._grad is None) for p in self.parameters])
@@ -171,19 +177,33 @@ class _Results:
         self.bound.bind_values(values)
         return [Storage(value, dev, nbytes) for value, (nbytes, _, _) in zip(values, self.sizes, strict=True)]
 
+    def named(self, tensors: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Arguments and parameters among the results as themselves, where an operator would return aliases."""
+        return [t if where == "fresh" else self._given(n, inputs) for n, (t, (where, _)) in enumerate(zip(tensors, self.sources, strict=True))]
+
     def tensors(self, storages: Sequence[Storage], inputs: Sequence[Tensor]) -> list[Tensor]:
         made = []
-        for (where, k), like, kept in zip(self.sources, self.like, self.kept, strict=True):
+        for n, ((where, k), like) in enumerate(zip(self.sources, self.like, strict=True)):
             d, shape, strides, offset, plain = like
-            made.append(kept if kept is not None else inputs[k] if where == "input" else make(storages[k], d, shape, strides, offset, plain))
+            made.append(make(storages[k], d, shape, strides, offset, plain) if where == "fresh" else self._given(n, inputs))
         return made
+
+    def _given(self, n: int, inputs: Sequence[Tensor]) -> Tensor:
+        """The n-th result, which no kernel made: a tensor that was there before, an argument, or a view of one."""
+        kept = self.kept[n]
+        if kept is not None:
+            return kept
+        d, shape, strides, offset, plain = self.like[n]
+        given = inputs[self.sources[n][1]]
+        same = plain and d is given.dtype and shape == given.shape
+        return given if same else make(given.storage, d, shape, strides, offset, plain)
 
 
 def _references(capture: Capture, tensors: Sequence[Tensor]) -> set[int]:
     """Storages of results that something else in the program holds, too: gradients of parameters, buffers of modules."""
     own = {id(t) for t in tensors}
     wanted = {id(t.storage) for t in tensors}
-    return {id(t.storage) for t in gc.get_objects() if isinstance(t, Tensor) and id(t) not in own and id(t.__dict__.get("storage")) in wanted}
+    return {id(t.storage) for t in gc.get_objects() if issubclass(type(t), Tensor) and id(t) not in own and id(t.__dict__.get("storage")) in wanted}
 
 
 class _Graphed(Function):
@@ -236,7 +256,7 @@ class _Plan:
         self.capture = capture
         self.grads = [(p, p._grad) for p, grad in zip(watched.parameters, before, strict=True) if p._grad is not grad]
         self.backward = None
-        self.differentiable = [t._rg for t in outputs]
+        self.differentiable = [t._fn is not None for t in outputs]
         self.leaves: list[Tensor] = []
         if any(self.differentiable) and modes.grad:
             self._capture_backward(outputs)
@@ -257,7 +277,7 @@ class _Plan:
 
     def _capture_backward(self, outputs: Sequence[Tensor]) -> None:
         """The gradients of the results; none where the function went backward itself."""
-        wanted = [t for t in outputs if t._rg]
+        wanted = [t for t in outputs if t._fn is not None]
         leaves = _leaves(wanted)
         seeds = [empty(t.shape, t.dtype, self.dev) for t in wanted]
         capture = Capture(self.dev, self.capture.pool)
@@ -288,7 +308,7 @@ class _Plan:
         else:
             static = {id(t): k for k, t in enumerate(self.inputs)}
             leaves = [inputs[static[id(t)]] if id(t) in static else t for t in self.leaves]
-            outputs = list(_Graphed.apply(self, inputs, *leaves))
+            outputs = self.results.named(list(_Graphed.apply(self, inputs, *leaves)), inputs)
         return _rebuild(self.spec, outputs)
 
     def run(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], list[Value]]:
@@ -381,7 +401,7 @@ class _Compiled:
 
     def _device(self, inputs: Sequence[Tensor]) -> Device:
         assert self.watched is not None
-        found = {t._dev for t in (*inputs, *self.watched.parameters)}
+        found = self.watched.devices.union(t._dev for t in inputs)
         if len(found) != 1:
             raise CaptureError(f"its tensors lie on {len(found)} devices: {', '.join(sorted(str(d.spec) for d in found))}")
         return found.pop()

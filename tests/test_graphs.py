@@ -301,13 +301,15 @@ def test_results_are_their_own(device: Any) -> None:
     @torch.compile(fullgraph=True)
     def work(x: Any, factor: float = 2.0) -> dict[str, Any]:
         y = x * factor
-        return {"y": y, "parts": (y[1:], y.sum(), x), "factor": factor}
+        return {"y": y, "parts": (y[1:], y.sum(), x, x[1:].view(2, 1)), "factor": factor}
 
     inputs = [torch.full((3,), float(k), device=device) for k in range(5)]
     results = [work(x) for x in inputs]
     for k, (x, found) in enumerate(zip(inputs, results, strict=True)):
         assert found["y"].tolist() == [2.0 * k] * 3 and found["parts"][0].tolist() == [2.0 * k] * 2 and found["parts"][1].item() == 6 * k
-        assert found["parts"][2] is x and found["factor"] == 2.0
+        assert found["parts"][2] is x and found["parts"][3].tolist() == [[k], [k]] and found["factor"] == 2.0
+    results[3]["parts"][3].fill_(7)
+    assert inputs[3].tolist() == [3, 7, 7]  # a view of its argument
     results[3]["y"].zero_()
     assert results[3]["parts"][0].tolist() == [0, 0] and results[4]["y"].tolist() == [8, 8, 8]  # views share their call's memory
     assert work(inputs[1], 5.0)["y"].tolist() == work(inputs[1], factor=5.0)["y"].tolist() == [5, 5, 5]
@@ -439,6 +441,16 @@ def test_compiler_names(device: Any) -> None:
         run(x)
     assert calls == [False, True] * 2
     assert torch.compile(torch.compiler.disable(work)) is work and torch.compile(work, disable=True) is work
+
+
+def test_parameters_and_arguments_among_the_results(device: Any) -> None:
+    model = network("cuda", dropout=0.0)
+    run = torch.compile(lambda x: (model(x), x, *model.parameters()), fullgraph=True)
+    x = torch.randn(4, 5, device=device, requires_grad=True)
+    for _ in range(4):
+        y, same, *parameters = run(x)
+        assert same is x and all(p is q for p, q in zip(parameters, model.parameters(), strict=True))
+        assert y.tolist() == model(x).tolist() and y.requires_grad and len(run.plans) == 1
 
 
 def test_graphed_callables(device: Any) -> None:

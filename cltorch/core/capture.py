@@ -64,7 +64,7 @@ class Capture:
         dev.launch_recorded()
         dev.synchronize()
         self._before = self._storages()
-        self._kept = [block for block in gc.get_objects() if isinstance(block, dev.allocator.block_type) and block.allocator is dev.allocator]
+        self._kept = [block for block in gc.get_objects() if type(block) is dev.allocator.block_type and block.allocator is dev.allocator]
         random.recorded_by(self.draw)
         self._outer, dev.allocator.pool = dev.allocator.pool, self.pool
         for other in devices.everyone():
