@@ -156,7 +156,7 @@ class _Results:
         self.dev = capture.dev
         given = {id(t.storage): k for k, t in enumerate(inputs)}
         storages = list({id(t.storage): t.storage for t in tensors}.values())
-        made = {id(s): n for n, (s, _, _) in enumerate(capture.results)}
+        made = {id(s) for s in capture.results}
         held = _references(capture, tensors)
         self.fresh = [s for s in storages if id(s) in made and id(s) not in held]
         number = {id(s): k for k, s in enumerate(self.fresh)}
@@ -167,8 +167,9 @@ class _Results:
         self.like = [(t.dtype, t.shape, t._strides, t.offset, t.plain) for t in tensors]
         self.kept = [t if source[0] == "kept" else None for t, source in zip(tensors, self.sources, strict=True)]
         self.sizes = [(s.nbytes, s.value.dtype, s.value.numel) for s in self.fresh]
-        gone = {id(s) for s in self.fresh}
-        capture.results = [row for row in capture.results if id(row[0]) not in gone]
+        own = {id(s) for s in self.fresh}  # written in other memory by each call
+        capture.results = [s for s in capture.results if id(s) not in own]
+        capture.homes = [home for home in capture.homes if id(home.storage()) not in own]
 
     def prepare(self) -> list[Storage]:
         """Binds new memory for this call's results."""
@@ -238,8 +239,8 @@ class _Plan:
         self.inputs = [empty(t.shape, t.dtype, dev).requires_grad_(t._rg) for t in inputs]
         versions = [t.storage.version for t in self.inputs]
         before = [p._grad for p in watched.parameters]
-        capture = Capture(dev)
-        capture.begin()
+        self.capture, self.backward = Capture(dev), None
+        self.capture.begin()
         try:
             args, kwargs = _rebuild(spec, self.inputs)
             result = fn(*args, **kwargs)
@@ -247,23 +248,22 @@ class _Plan:
             self.spec = _flatten(result, outputs)
             del result, args, kwargs
             self._check(outputs, versions)
+            self.capture.end()
+            self.grads = [(p, p._grad) for p, grad in zip(watched.parameters, before, strict=True) if p._grad is not grad]
+            self.differentiable = [t._fn is not None for t in outputs]
+            self.leaves: list[Tensor] = []
+            if any(self.differentiable) and modes.grad:
+                self._capture_backward(outputs)
         except BaseException:
-            capture.abort()
+            if is_capturing():
+                self.capture.abort()
             for p, grad in zip(watched.parameters, before, strict=True):
                 p._grad = grad
             raise
-        capture.end()
-        self.capture = capture
-        self.grads = [(p, p._grad) for p, grad in zip(watched.parameters, before, strict=True) if p._grad is not grad]
-        self.backward = None
-        self.differentiable = [t._fn is not None for t in outputs]
-        self.leaves: list[Tensor] = []
-        if any(self.differentiable) and modes.grad:
-            self._capture_backward(outputs)
         for t in outputs:
             t._fn, t._rg = (t._fn, t._rg) if t._fn is None else (None, False)
-        self.given = _Bound(capture, self.inputs)
-        self.results = _Results(capture, outputs, self.inputs)
+        self.given = _Bound(self.capture, self.inputs)
+        self.results = _Results(self.capture, outputs, self.inputs)
         if self.backward is not None:
             self.again = _Bound(self.backward, [*self.inputs, *self.results.bound.tensors])
 
@@ -300,7 +300,7 @@ class _Plan:
 
     def fits(self) -> bool:
         """Whether the graph can be replayed now: its tensors are where they were, and no earlier forward waits for its backward."""
-        return all(ref() is not None for ref, _, _ in self.capture.inputs) and (self.waiting is None or self.waiting() is None)
+        return not self.capture.gone() and (self.waiting is None or self.waiting() is None)
 
     def __call__(self, inputs: Sequence[Tensor]) -> Any:
         if self.backward is None:

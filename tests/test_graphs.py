@@ -1,6 +1,7 @@
 """Capture and replay: cuda.CUDAGraph and compile give what eager code gives, bit for bit, and refuse what they can't repeat."""
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 import cltorch as torch
 from cltorch import cuda, nn, optim
 from cltorch.core.capture import STATE
+from cltorch.core.random import default_generator
 from cltorch.nn import functional as F
+from cltorch.runtime.device import get
 
 STEPS = 6
 PLACES = ("cuda", "cpu")
@@ -31,6 +34,11 @@ def batches(place: str, *shape: int, classes: int = 0) -> list[tuple[Any, Any]]:
 def network(place: str, dropout: float = 0.2) -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Dropout(dropout), nn.Linear(7, 1)).to(place)
+
+
+def draw_on_the_host() -> int:
+    """What a data loader's seed is made of."""
+    return default_generator(get("cuda")).reserve(1)[0] % 7
 
 
 def step_of(model: nn.Module, optimizer: Any, loss: Callable = F.mse_loss) -> Callable:
@@ -83,6 +91,33 @@ def test_what_shares_memory_with_a_graphs_tensors_keeps_its_content(device: Any)
     y.mul_(0)
     graph.replay()
     assert y.tolist() == [30, 30, 30]
+    copied, pending = x.clone(), x * 5
+    x.copy_(torch.zeros(3, device=device))  # x has other memory now, and its copy alone the graph's
+    graph.replay()
+    assert copied.tolist() == [3, 3, 3] and pending.tolist() == [15, 15, 15] and x.tolist() == [1, 1, 1] and y.tolist() == [10, 10, 10]
+
+
+def test_a_copy_made_inside_is_another_tensor(device: Any) -> None:
+    x = torch.ones(3, device=device)
+    graph = cuda.CUDAGraph()
+    with cuda.graph(graph):
+        copies = [x.clone() for _ in range(3)]
+        y = x + 1
+    for k in range(3):
+        x.fill_(float(k))
+        graph.replay()
+        assert [c.tolist() for c in copies] == [[k] * 3] * 3 and y.tolist() == [k + 1] * 3
+        copies[0].add_(10)
+        assert copies[1].tolist() == x.tolist() == [k] * 3
+
+
+def test_a_frozen_heap_is_refused(device: Any) -> None:
+    gc.freeze()
+    try:
+        with pytest.raises(RuntimeError, match=r"gc\.freeze"), cuda.graph(cuda.CUDAGraph()):
+            pass
+    finally:
+        gc.unfreeze()
 
 
 def test_storages_that_trade_their_memory(device: Any) -> None:
@@ -389,7 +424,8 @@ def test_a_forward_before_the_last_ones_backward(device: Any) -> None:
 @pytest.mark.parametrize("reason, work", [
     ("while a graph is captured", lambda x: x * x.sum().item()), ("while a graph is captured", lambda x: x + 1 if (x > 0).all() else x),
     ("while a graph is captured", lambda x: (x.cpu() + 1).to(x.device)), ("it writes into its arguments", lambda x: x.add_(1)),
-], ids=["item", "branch", "device", "in place"])
+    ("drawn on the host", lambda x: x * 0 + draw_on_the_host()),
+], ids=["item", "branch", "device", "in place", "host draw"])
 def test_what_cannot_be_captured_runs_eagerly_with_one_warning(device: Any, reason: str, work: Callable) -> None:
     want = [work(torch.full((3,), float(k), device=device)).tolist() for k in range(4)]
     run = torch.compile(work)

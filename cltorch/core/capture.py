@@ -47,8 +47,8 @@ class Capture:
         self.updates: list[Callable[[], None]] = []
         self.applied: list[list[tuple[Launch, int]]] = []
         self.checks: list[Callable[[], None]] = []
-        self.inputs: list[tuple[Any, Any, bool]] = []
-        self.results: list[tuple[Storage, Any, bool]] = []
+        self.homes: list[_Home] = []
+        self.results: list[Storage] = []  # made inside: kept as long as the graph that writes them
         self._before: list[tuple[Any, Any]] = []
         self._numbers: list[tuple[dict, dict]] = []
 
@@ -61,6 +61,8 @@ class Capture:
             raise RuntimeError("a graph is being captured already: captures can't be nested")
         if dev.staged:
             raise RuntimeError(f"{dev.spec} can't be captured: its kernels work on copies of host memory")
+        if gc.get_freeze_count():
+            raise RuntimeError("a graph can't be captured after gc.freeze(), which hides tensors from it: call gc.unfreeze() before")
         dev.launch_recorded()
         dev.synchronize()
         self._before = self._storages()
@@ -73,16 +75,21 @@ class Capture:
         STATE.active = STATE.steering = self
 
     def _storages(self) -> list[tuple[Any, Any]]:
-        """Every storage of the device with its block, each realised and the only one in its memory (no copy on write is pending)."""
+        """Every storage of the device with its block, each realised and the only one in its memory (no copy on write is pending).
+
+        Where storages share a value, those that the capture made leave it, and the one that was there before stays.
+        """
+        known = {id(storage()) for storage, _ in self._before}
+        live = [o for o in gc.get_objects() if type(o) is Storage and o.device is self.dev]
+        live.sort(key=lambda storage: id(storage) not in known)
         seen: set[int] = set()
         found = []
-        for storage in gc.get_objects():
-            if type(storage) is Storage and storage.device is self.dev:
-                realize(storage.value)
-                if id(storage.value) in seen:
-                    isolate(storage)
-                seen.add(id(storage.value))
-                found.append((ref(storage), storage.value.block))
+        for storage in live:
+            realize(storage.value)
+            if id(storage.value) in seen:
+                isolate(storage)
+            seen.add(id(storage.value))
+            found.append((ref(storage), storage.value.block))
         return found
 
     def _leave(self) -> None:
@@ -118,14 +125,12 @@ class Capture:
         places = self.recording.places()
         written = {mem for mem, uses in places.items() if any(entry.writes(position) for entry, position in uses)}
         before = {id(block) for _, block in self._before}
-        self.inputs, self.results = [], []
-        for storage in gc.get_objects():
-            if type(storage) is Storage and storage.device is self.dev and storage.value.block is not None and storage.value.block.touched:
-                block = storage.value.block
-                if block.mem.int_ptr in places and id(block) in before:
-                    self.inputs.append((ref(storage), block, block.mem.int_ptr in written))
-                elif block.mem.int_ptr in places:
-                    self.results.append((storage, block, block.mem.int_ptr in written))
+        for storage in [o for o in gc.get_objects() if type(o) is Storage and o.device is self.dev]:
+            block = storage.value.block
+            if block is not None and block.touched and block.mem.int_ptr in places:
+                self.homes.append(_Home(storage, block.mem.int_ptr in written))
+                if id(block) not in before:
+                    self.results.append(storage)
         self._kept = [block for block in self._kept if block.touched and block.mem.int_ptr in places]
         self._before = []
 
@@ -138,7 +143,7 @@ class Capture:
             storage = storage()
             if storage is not None and storage.value.block is not block:
                 storage.value = Value(block, self.dev, storage.value.dtype, storage.value.numel)
-        self._before = self._kept = []
+        self._before, self._kept = [], []
         self.recording = Recording(self.dev)
 
     def _copy_back(self) -> None:
@@ -192,40 +197,16 @@ class Capture:
 
     # replaying
 
-    def _part(self, storage: Storage) -> None:
-        """Who shares the storage's value (copies that were never written, pending work that reads it) keeps today's content elsewhere."""
-        value = storage.value
-        block = value.block
-        storage.value = Value(block, self.dev, value.dtype, value.numel)
-        value.block = self.dev.allocator.allocate(storage.nbytes)
-        self.dev.copy(value.block.mem, block.mem, storage.nbytes)
-
-    def _bring_back(self, storage: Storage, block: Any) -> None:
-        """An operator in place gave the storage a new value: into the graph's memory with it, where it can be by the same launch."""
-        value = storage.value
-        if value.block is None and value.numel and not _uses(value, block):
-            flush((value,), (block, 0, value.shape or (value.numel,), contiguous_strides(value.shape or (value.numel,))))
-        elif storage.nbytes:
-            self.dev.copy(block.mem, realize(value).mem, storage.nbytes)
-        storage.value = Value(block, self.dev, value.dtype, value.numel)
+    def gone(self) -> bool:
+        """Whether a tensor that the graph uses is no more."""
+        return any(home.storage() is None for home in self.homes)
 
     def replay(self) -> None:
         """Enqueues the recorded work. RuntimeError where a tensor that it uses is gone."""
         if STATE.active is not None:
             raise RuntimeError("a graph can't be replayed while one is captured")
-        for storage, block, written in self.results:
-            if storage.value.block is not block:
-                self._bring_back(storage, block)
-            elif written and not unique(storage):
-                self._part(storage)
-        for reference, block, written in self.inputs:
-            storage = reference()
-            if storage is None:
-                raise RuntimeError("the graph can't be replayed: a tensor that it reads or writes is gone. Keep it, and write into it in place")
-            if storage.value.block is not block:
-                self._bring_back(storage, block)
-            elif written and not unique(storage):
-                self._part(storage)
+        for home in self.homes:
+            home.settle()
         for generator, count in self.drawn.items():
             self.streams[generator] = generator.reserve(count)
         for entry, position, capture, generator, which, first in self._tags:  # a backward draws what its forward's graph drew
@@ -242,6 +223,47 @@ class Capture:
         self.recording.enqueue()
         if self.checks and not self.dev.checks:
             self.dev.checks.extend(self.checks)
+
+
+class _Home:
+    """The memory in which a graph finds a storage's content, and leaves it."""
+
+    __slots__ = ("block", "storage", "value", "written")
+
+    def __init__(self, storage: Storage, written: bool) -> None:
+        self.storage, self.value = ref(storage), ref(storage.value)
+        self.block, self.written = storage.value.block, written
+
+    def settle(self) -> None:
+        """Before a replay: the content is here, and nobody else's content is. RuntimeError where the storage is gone."""
+        storage = self.storage()
+        if storage is None:
+            raise RuntimeError("the graph can't be replayed: a tensor that it reads or writes is gone. Keep it, and write into it in place")
+        if storage.value.block is not self.block:
+            self._bring_back(storage)
+        elif self.written and not unique(storage):
+            self._own(storage, storage.value)
+
+    def _own(self, storage: Storage, content: Value) -> None:
+        """The memory is the storage's alone. Who else holds the value in it (copies that were never written, pending work that reads it) keeps
+        today's content elsewhere."""
+        dev = storage.device
+        shared = self.value()
+        if shared is not None and shared.block is self.block:
+            shared.block = dev.allocator.allocate(storage.nbytes)
+            dev.copy(shared.block.mem, self.block.mem, storage.nbytes)
+        storage.value = Value(self.block, dev, content.dtype, content.numel)
+        self.value = ref(storage.value)
+
+    def _bring_back(self, storage: Storage) -> None:
+        """An operator in place gave the storage a new value: into this memory with it, by the same launch where it can be."""
+        content, dev = storage.value, storage.device
+        self._own(storage, content)
+        if content.block is None and content.numel and not _uses(content, self.block):
+            shape = content.shape or (content.numel,)
+            flush((content,), (self.block, 0, shape, contiguous_strides(shape)))
+        elif storage.nbytes:
+            dev.copy(self.block.mem, realize(content).mem, storage.nbytes)
 
 
 class _Steps:

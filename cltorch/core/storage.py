@@ -22,7 +22,7 @@ class Value:
     numbers; ``shape`` is the iteration shape where a leaf depends on it, else None; ``weight`` bounds the chain's size.
     """
 
-    __slots__ = ("args", "block", "device", "dtype", "instruction", "numel", "scalars", "shape", "weight")
+    __slots__ = ("__weakref__", "args", "block", "device", "dtype", "instruction", "numel", "scalars", "shape", "weight")
 
     def __init__(self, block: Any, device: Device, dtype: Any, numel: int, instruction: Any = None,
                  args: tuple = (), scalars: tuple = (), shape: tuple | None = None, weight: int = 1) -> None:
