@@ -44,7 +44,7 @@ def disable(fn: Callable | None = None, recursive: bool = True) -> Callable:
     """Marks a function that ``compile`` leaves as it is."""
     if fn is None:
         return functools.partial(disable, recursive=recursive)
-    fn._cltorch_disabled = True  # type: ignore[attr-defined]
+    fn._cltorch_disabled = True
     return fn
 
 
@@ -234,7 +234,7 @@ class _Plan:
     """One function for one kind of arguments."""
 
     def __init__(self, fn: Callable, spec: Any, inputs: Sequence[Tensor], watched: _Watched, dev: Device) -> None:
-        self.dev, self.watched = dev, watched
+        self.dev = dev
         self.number, self.waiting = 0, None
         self.inputs = [empty(t.shape, t.dtype, dev).requires_grad_(t._rg) for t in inputs]
         versions = [t.storage.version for t in self.inputs]
@@ -261,7 +261,8 @@ class _Plan:
                 p._grad = grad
             raise
         for t in outputs:
-            t._fn, t._rg = (t._fn, t._rg) if t._fn is None else (None, False)
+            if t._fn is not None:
+                t._fn, t._rg = None, False
         self.given = _Bound(self.capture, self.inputs)
         self.results = _Results(self.capture, outputs, self.inputs)
         if self.backward is not None:
@@ -313,7 +314,7 @@ class _Plan:
 
     def run(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], list[Value]]:
         """The results of a replay, and the values that it read as arguments and wrote as results, for the backward."""
-        dense = [t if t.plain else t.detach().clone().contiguous() for t in inputs]
+        dense = _dense(inputs)
         read = self.given.bind(dense)
         storages = self.results.prepare()
         self.capture.replay()
@@ -331,7 +332,7 @@ class _Plan:
                                "an argument of a compiled function was written before its backward")
         given = [g for g, d in zip(grads, self.differentiable, strict=True) if d]
         zeros = [g if g is not None else empty(t.shape, t.dtype, self.dev).zero_() for g, t in zip(given, self.seeds.tensors, strict=True)]
-        held = self.seeds.bind([g if g.plain else g.clone().contiguous() for g in zeros])
+        held = self.seeds.bind(_dense(zeros))
         self.again.bind_values(ctx.memory)
         storages = self.gradients.prepare()
         self.backward.replay()
@@ -339,6 +340,11 @@ class _Plan:
         ctx.token = self.waiting = None
         found = iter(self.gradients.tensors(storages, zeros))
         return [next(found) if used else None for used in self.used]
+
+
+def _dense(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors, those that aren't all of their memory in order as copies."""
+    return [t if t.plain else t.detach().clone().contiguous() for t in tensors]
 
 
 def _leaves(outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -393,7 +399,7 @@ class _Compiled:
         elif plan == 1 or (isinstance(plan, _Plan) and (plan.waiting is None or plan.waiting() is None)):
             try:
                 made = self.plans[key] = _Plan(self.fn, spec, inputs, self.watched, self._device(inputs))
-            except Exception as error:
+            except Exception as error:  # also the function's own errors: the eager call raises them again, without a graph's traceback
                 self.plans[key] = 0
                 return self._eagerly(error, args, kwargs)
             return made(inputs)

@@ -25,9 +25,9 @@ class CUDAGraph:
 
     While it is captured, work is not run: results have no content before the first replay, and nothing can be read (RuntimeError). Run the
     work once before, so that optimizers have their state. A replay continues the random streams, takes learning rates and counts steps as
-    eager code does; other Python numbers keep their value. Tensors that were there before the capture are read and written where they are: a
-    replay raises RuntimeError where one was given other memory or is gone. Source: torch.cuda.CUDAGraph. Differs: optimizers need no
-    ``capturable``; copies from host memory are captured with their content.
+    eager code does; other Python numbers keep their value. Tensors that were there before the capture are read and written as they are at the
+    replay, which raises RuntimeError where one is gone. Source: torch.cuda.CUDAGraph. Differs: optimizers need no ``capturable``; copies from
+    host memory are captured with their content.
     """
 
     def __init__(self, keep_graph: bool = False, device: Any = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,9 @@ def test_page_holds_every_contestant_and_case(run: Run, tmp_path: Path) -> None:
         assert text in page
     _, _, names = report.merge([(run, "one"), (other, "two")])
     assert len(names) == 2 * len(run.contestants) == len(set(names)) and all(name.replace("<", "&lt;").replace(">", "&gt;") in page for name in names)
-    assert "src=\"http" not in page and "href=\"" not in page and page.count("data:image/png;base64,") == len(bench.SUITES) + 1
+    assert page.count("data:image/png;base64,") == len(bench.SUITES) + 1
+    text = re.sub(r"base64,[A-Za-z0-9+/=]+", "", page)  # any letters may occur in a picture
+    assert "src=\"http" not in text and "href" not in text
     assert {path.name for path in (tmp_path / "new").glob("*.png")} == {f"page-{name}.png" for name in ("summary", *bench.SUITES)}
 
 
