@@ -60,6 +60,21 @@ def test_values_that_live_on_are_written_by_the_same_launch(device: Any, launche
     assert kept.tolist() == [2.0] * 50 and len(launches) == 1
 
 
+@LAZY
+@pytest.mark.parametrize("program", [lambda a, b: a + 3.0 * b, lambda a, b: a + a * b, lambda a, b: (a + b) * 2.0, lambda a, b: a * b + b,
+                                     lambda a, b: (a - b).relu() + (a * b).exp()])
+def test_only_what_somebody_holds_is_written(device: Any, monkeypatch: pytest.MonkeyPatch, program: Any) -> None:
+    """Wherever a temporary stands among the operands: one that counts as wanted costs its memory and a store."""
+    written: list[int] = []
+    outputs = lazy._outputs
+    monkeypatch.setattr(lazy, "_outputs", lambda walk, steps, dev: (written.append(len(steps)), outputs(walk, steps, dev))[1])
+    a, b = torch.randn(100, device=device), torch.randn(100, device=device)
+    a.tolist(), b.tolist()
+    written.clear()
+    program(a, b).tolist()
+    assert written == [1]
+
+
 def test_in_place_write_does_not_change_what_was_recorded(device: Any) -> None:
     x = torch.ones(4, device=device)
     y = x + 1

@@ -110,4 +110,4 @@ def render_chain(chain: Chain, strategy: str) -> str:
         t = ctype(chain.steps[k].result)
         body.append(f"    {t.store(f'o{n}', _index(chain.out_layout, 'o', chain.rank), f'v{k}')};")
     return render("pointwise/map", strategy, parameters=_parameters(chain, index) + scalars, hoisted=hoisted,
-                  body="\n".join(body), rank=chain.rank, bases=_bases(chain), I=index)
+                  body="\n".join(body), rank=chain.rank, bases=_bases(chain), I=index, interleave=8 if len(chain.steps) <= 2 else 4)

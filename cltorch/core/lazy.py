@@ -85,17 +85,21 @@ def _live(walk: _Walk, roots: tuple[Value, ...]) -> list[int]:
     A reference from anything but the chain's own ``args`` tuples means a tensor, or another chain, wants the value. Counting too many
     only writes a result nobody reads; counting too few only recomputes it later: both are correct.
     """
-    steps = walk.steps
-    if len(steps) == 1:
+    if len(walk.steps) == 1:
         return [0]
-    inside = [0] * len(steps)
-    index = walk.step_index
-    for value in steps:
+    inside = _inner_references(walk)
+    wanted = {walk.step_index[id(r)] for r in roots}
+    return [k for k, value in enumerate(walk.steps) if k in wanted or _getrefcount(value) - inside[k] > _BASE]
+
+
+def _inner_references(walk: _Walk) -> list[int]:
+    """How often the chain's own steps read each step. A function of its own: a loop's variable would hold the last operand, and it would count as wanted."""
+    counts = [0] * len(walk.steps)
+    for value in walk.steps:
         for arg in value.args:
             if type(arg) is Value and arg.block is None:
-                inside[index[id(arg)]] += 1
-    wanted = {index[id(r)] for r in roots}
-    return [k for k, value in enumerate(steps) if k in wanted or _getrefcount(value) - inside[k] > _BASE]
+                counts[walk.step_index[id(arg)]] += 1
+    return counts
 
 
 def _calibrate() -> int:

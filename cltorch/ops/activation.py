@@ -14,7 +14,7 @@ from .ternary import choose
 from .unary import REALS, abs, tanh
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
-ROOT_HALF, DENSITY = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
+DENSITY = 1 / math.sqrt(2 * math.pi)
 TANH_SCALE, TANH_CUBIC = math.sqrt(2 / math.pi), 0.044715
 PUBLIC = dict(namespace="functional", method=False, inplace="flag")
 PLAIN = dict(namespace="functional", method=False, inplace=False)
@@ -181,13 +181,13 @@ def celu(input, alpha=1.0, inplace=False):
 
 _gelu_backward = pointwise(
     "gelu_backward(grad, input)", dtypes=FLOATING, out=SAME, inplace=False, **CORE,
-    cl=f"grad * (0.5 * erfc(input * {-ROOT_HALF!r}) + input * {DENSITY!r} * exp(input * input * -0.5))",
+    cl=f"grad * (normal_cdf(input) + input * {DENSITY!r} * exp(input * input * -0.5))",
     grad=dict(grad=lambda g, input: _gelu_backward(g, input),
               input=lambda g, grad, input: g * grad * (input * input * -0.5).exp() * (2 - input * input) * DENSITY),
     ref=lambda g, x: g * (references.normal_cdf(x) + x * DENSITY * np.exp(-x * x / 2)))
 
 _gelu = pointwise(
-    "gelu_erf(input)", dtypes=FLOATING, out=SAME, cl=f"input * (0.5 * erfc(input * {-ROOT_HALF!r}))",
+    "gelu_erf(input)", dtypes=FLOATING, out=SAME, cl="gelu(input)",
     grad=dict(input=lambda g, input: _gelu_backward(g, input)), ref=lambda x: x * references.normal_cdf(x), inplace=False, **CORE)
 
 INNER = f"tanh({TANH_SCALE!r} * (input + {TANH_CUBIC!r} * input * input * input))"
@@ -211,7 +211,7 @@ _gelu_tanh_backward = pointwise(
     ref=lambda g, x: g * 0.5 * (1 + _inner(x) + x * (1 - _inner(x) ** 2) * TANH_SCALE * (1 + 3 * TANH_CUBIC * x * x)))
 
 _gelu_tanh = pointwise(
-    "gelu_tanh(input)", dtypes=FLOATING, out=SAME, cl=f"0.5 * input * (1 + {INNER})", ref=lambda x: 0.5 * x * (1 + _inner(x)), inplace=False,
+    "gelu_tanh(input)", dtypes=FLOATING, out=SAME, cl=f"input / (1 + exp({-2 * TANH_SCALE!r} * input * (1 + {TANH_CUBIC!r} * input * input)))", ref=lambda x: 0.5 * x * (1 + _inner(x)), inplace=False,
     grad=dict(input=lambda g, input: _gelu_tanh_backward(g, input)), **CORE)
 
 
@@ -244,7 +244,7 @@ def _silu_gradient(g, input):
 
 silu = pointwise(
     "silu(input)", dtypes=FLOATING | COMPLEX, out=SAME,
-    cl="mul(input, sigmoid(input))", grad=dict(input=_silu_gradient),
+    cl=dict(float="input / (1 + exp(-input))", complex="mul(input, sigmoid(input))"), grad=dict(input=_silu_gradient),
     ref=lambda x: x * references.sigmoid(x), **PUBLIC)
 
 
@@ -253,7 +253,7 @@ def _mish_gradient(g, input):
     return g * (t + input * sigmoid(input) * (1 - t * t))
 
 
-mish = pointwise("mish(input)", dtypes=FLOATING, out=SAME, cl="input * tanh(softplus(input))", grad=dict(input=_mish_gradient),
+mish = pointwise("mish(input)", dtypes=FLOATING, out=SAME, cl="mish(input)", grad=dict(input=_mish_gradient),
                  ref=lambda x: x * np.tanh(references.softplus(x)), **PUBLIC)
 
 _softplus_backward = pointwise(

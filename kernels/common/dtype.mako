@@ -29,9 +29,14 @@ static inline ushort to_half_f32(float x) {
 % endif
 </%def>
 
+## What storing and loading a half gives, without the packing: the sum of to_half in float, infinity from halfway beyond 65504 on.
 <%def name="round_half(t, wide)">
 % if t.s == "f32":
-static inline float round_half_f32(float x) { return from_half_f32(to_half_f32(x)); }
+static inline float round_half_f32(float x) {
+  const int bits = as_int(x) & 0x7fffffff, own = bits & 0x7f800000, power = own > (113 << 23) ? own : 113 << 23;
+  const float size = as_float(bits), magic = as_float((uint)power + (13u << 23)), rounded = (size + magic) - magic;
+  return as_float(as_int(size >= 65520.0f ? INFINITY : rounded) | (as_int(x) & (int)0x80000000u));
+}
 % endif
 </%def>
 

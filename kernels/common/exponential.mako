@@ -7,20 +7,23 @@ place (ulp) over all floats, measured by tests/test_math_accuracy.py.
 
 <%!
 # What the float types differ in. MAGIC is 1.5 * 2^bits: adding it rounds to an integer, which then is in the low bits. LN2 is cut in two
-# so that an exponent times the first part is exact. ROOT is the bit pattern of sqrt(1/2). The tail of exp is near-minimax.
+# so that an exponent times the first part is exact. ROOT is the bit pattern of sqrt(1/2). The tails of exp are near-minimax: of e^f - 1 - f to
+# 2^-31 of e^f - 1, and the short one to 2^-28 of e^f.
 KINDS = {
     "f32": dict(
-        int="int", uint="uint", bits=23, bias=127, MAGIC=12582912.0, MAGIC_BITS="0x4b400000", LN2=("0x1.62e4p-1f", 1.4286068e-06),
+        int="int", uint="uint", bits=23, bias=127, one="1", MAGIC=12582912.0, MAGIC_BITS="0x4b400000", LN2=("0x1.62e4p-1f", 1.4286068e-06),
         ROOT="0x3f3504f3u", MANTISSA="0x007fffffu", tiny="0x1p-126f", up="0x1p25f", lift=25.0, exact="0x1p-25f",
         low=-104, high=89, high_half=90, high_expm1=89.7, low_expm1=-18, low2=-151, high2=129,
-        tail=(0.5, 0.16666666, 0.041666493, 0.008333548, 0.0013932318, 0.00019759928)),
+        tail=(0.5, 0.16666666, 0.041666493, 0.008333548, 0.0013932318, 0.00019759928),
+        short_tail=(0.49999994, 0.1666652, 0.0416684, 0.00836885, 0.001381432)),
     "f64": dict(
-        int="long", uint="ulong", bits=52, bias=1023, MAGIC=6755399441055744.0, MAGIC_BITS="0x4338000000000000L",
+        int="long", uint="ulong", bits=52, bias=1023, one="1L", MAGIC=6755399441055744.0, MAGIC_BITS="0x4338000000000000L",
         LN2=("0x1.62e42feep-1", 1.9082149292705877e-10), ROOT="0x3fe6a09e667f3bcdUL", MANTISSA="0x000fffffffffffffUL",
         tiny="0x1p-1022", up="0x1p54", lift=54.0, exact="0x1p-54",
         low=-746, high=710, high_half=711, high_expm1=710.6, low_expm1=-38, low2=-1076, high2=1025,
         tail=(0.5, 0.1666666666666667, 0.04166666666666667, 0.008333333333326084, 0.0013888888888883711, 0.0001984126987500228,
               2.480158732567746e-05, 2.755725517000089e-06, 2.755727347871858e-07, 2.5105312729622103e-08, 2.09147553258932e-09))}
+KINDS["f64"]["short_tail"] = KINDS["f64"]["tail"]
 LOG_F32 = (0.33333313, -0.2500001, 0.20002073, -0.16667993, 0.14220315, -0.12406087, 0.11883792, -0.11671285, 0.067501776)
 LOG_F64 = (0.6666666666666666, 0.4000000000000088, 0.2857142857080285, 0.22222222391887064, 0.18181795621632782, 0.15386240708969665,
            0.13268746195596595, 0.13086907887965027)
@@ -68,17 +71,36 @@ static inline ${t.c} exp_split_${t.s}(${t.c} x, ${k["int"]} *n, ${t.c} *large) {
 % endif
 </%def>
 
+## y * 2^n for 1/2 < y < 2 and every n that exp and exp2 reach; k is MAGIC + n. The first factor leaves a normal number, so subnormal results are
+## rounded once, and infinity comes of the second. Factors instead of sums of bits keep every NaN.
+<%def name="raised(t, wide)">
+% if t.is_float:
+<%
+k = KINDS[t.s]
+one, bits, bias = k["one"], k["bits"], k["bias"]
+least = f"-({one} * {bias - 3} << {bits})"
+%>
+static inline ${t.c} raised_${t.s}(${t.c} y, ${t.c} k) {
+  const ${k["int"]} power = as_${k["int"]}(as_${k["uint"]}(k) << ${bits}), most = power < ${least} ? ${least} : power;
+  return y * as_${t.c}(most + (${one} * ${bias - 1} << ${bits})) * as_${t.c}((power - most) + (${one} * ${bias + 1} << ${bits}));
+}
+% endif
+</%def>
+
 ## 1 ulp; subnormal results are exact to rounding.
 <%def name="exp(t, wide)">
 % if t.is_float and not wide:
 ${builtin("exp")}
 % elif t.is_float:
-<% k = KINDS[t.s] %>
+<%
+k = KINDS[t.s]
+low, high, magic = t.lit(k["low"]), t.lit(k["high"]), t.lit(k["MAGIC"])
+%>
 static inline ${t.c} exp_${t.s}(${t.c} x) {
-  ${k["int"]} n;
-  ${t.c} f;
-  const ${t.c} tail = exp_split_${t.s}(x > ${t.lit(k["high"])} ? ${t.lit(k["high"])} : x < ${t.lit(k["low"])} ? ${t.lit(k["low"])} : x, &n, &f);
-  return scale_${t.s}(1 + (f + tail), n);
+  const ${t.c} above = x < ${low} ? ${low} : x, c = above > ${high} ? ${high} : above;
+  const ${t.c} k = c * ${t.lit(1.4426950408889634)} + ${magic}, whole = k - ${magic};
+  const ${t.c} f = (c - whole * ${k["LN2"][0]}) - whole * ${t.lit(k["LN2"][1])};
+  return raised_${t.s}(1 + (f + f * f * ${poly("f", k["short_tail"])}), k);
 }
 % endif
 </%def>
@@ -102,11 +124,14 @@ static inline ${t.c} exp_half_${t.s}(${t.c} x) {
 % if t.is_float and not wide:
 ${builtin("exp2")}
 % elif t.is_float:
-<% k = KINDS[t.s] %>
+<%
+k = KINDS[t.s]
+low, high, magic = t.lit(k["low2"]), t.lit(k["high2"]), t.lit(k["MAGIC"])
+%>
 static inline ${t.c} exp2_${t.s}(${t.c} x) {
-  const ${t.c} c = x > ${t.lit(k["high2"])} ? ${t.lit(k["high2"])} : x < ${t.lit(k["low2"])} ? ${t.lit(k["low2"])} : x;
-  const ${t.c} k = c + ${t.lit(k["MAGIC"])}, f = (c - (k - ${t.lit(k["MAGIC"])})) * ${t.lit(0.6931471805599453)};
-  return scale_${t.s}(1 + (f + exp_tail_${t.s}(f)), as_${k["int"]}(k) - ${k["MAGIC_BITS"]});
+  const ${t.c} above = x < ${low} ? ${low} : x, c = above > ${high} ? ${high} : above;
+  const ${t.c} k = c + ${magic}, f = (c - (k - ${magic})) * ${t.lit(0.6931471805599453)};
+  return raised_${t.s}(1 + (f + f * f * ${poly("f", k["short_tail"])}), k);
 }
 % endif
 </%def>
@@ -248,11 +273,35 @@ static inline ${t.c} sigmoid_${t.s}(${t.c} x) {
 % endif
 </%def>
 
+## ln(1 + x) for 0 <= x <= 1, 1 ulp: of x up to sqrt(2) - 1, above of 1 + x = 2 * (1 + f).
+<%def name="log1p_unit(t, wide)">
+% if t.s == "f32":
+<% high, low = KINDS["f32"]["LN2"] %>
+static inline float log1p_unit_f32(float x) {
+  const int far = x > 0.41421357f;
+  const float f = far ? 0.5f * x - 0.5f : x, tail = log_tail_f32(f);
+  return far ? (f + (tail + ${t.lit(low)})) + ${high} : f + tail;
+}
+% elif t.s == "f64":
+static inline double log1p_unit_f64(double x) { return log1p_f64(x); }
+% endif
+</%def>
+
 ## ln(1 + e^x), 2 ulp, without overflow.
 <%def name="softplus(t, wide)">
 % if t.is_float:
 static inline ${t.c} softplus_${t.s}(${t.c} x) {
-  return (x > 0 ? x : ${t.zero}) + log1p_${t.s}(exp_${t.s}(-abs_${t.s}(x)));
+  return (x > 0 ? x : ${t.zero}) + log1p_unit_${t.s}(exp_${t.s}(-abs_${t.s}(x)));
+}
+% endif
+</%def>
+
+## x * tanh(softplus(x)) = x * n / (n + 2) with n = e^x (e^x + 2), divided by e^2x where x > 0; 4 ulp.
+<%def name="mish(t, wide)">
+% if t.is_float:
+static inline ${t.c} mish_${t.s}(${t.c} x) {
+  const ${t.c} e = exp_${t.s}(-abs_${t.s}(x)), n = x < 0 ? e * (e + 2) : 1 + 2 * e;
+  return x * (n / (n + (x < 0 ? 2 : 2 * e * e)));
 }
 % endif
 </%def>
@@ -275,7 +324,7 @@ static inline ${t.c} logit_${t.s}(${t.c} x) { return log_${t.s}(x / (${t.one} - 
 % if t.is_float:
 static inline ${t.c} log_add_exp_${t.s}(${t.c} a, ${t.c} b) {
   const ${t.c} larger = max_${t.s}(a, b), gap = abs_${t.s}(a - b);
-  return a == b && isinf_${t.s}(a) ? a : larger + log1p_${t.s}(exp_${t.s}(-gap));
+  return a == b && isinf_${t.s}(a) ? a : larger + log1p_unit_${t.s}(exp_${t.s}(-gap));
 }
 % endif
 </%def>
@@ -284,24 +333,22 @@ static inline ${t.c} log_add_exp_${t.s}(${t.c} a, ${t.c} b) {
 % if t.is_float:
 static inline ${t.c} log_add_exp2_${t.s}(${t.c} a, ${t.c} b) {
   const ${t.c} larger = max_${t.s}(a, b), gap = abs_${t.s}(a - b);
-  return a == b && isinf_${t.s}(a) ? a : larger + log1p_${t.s}(exp2_${t.s}(-gap)) * ${t.lit(1.4426950408889634)};
+  return a == b && isinf_${t.s}(a) ? a : larger + log1p_unit_${t.s}(exp2_${t.s}(-gap)) * ${t.lit(1.4426950408889634)};
 }
 % endif
 </%def>
 
-## 2 ulp. Odd polynomial near 0, 1 - 2 / (e^2|x| + 1) elsewhere; float64 as h / (h + 1), h = (e^2|x| - 1) / 2.
+## 2 ulp: h / (h + 2) with h = e^2|x| - 1 (float64: with half of it), 1 where that rounds to 1.
 <%def name="tanh(t, wide)">
 % if t.is_float and not wide:
 ${builtin("tanh")}
 % elif t.s == "f32":
+<% k = KINDS["f32"] %>
 static inline float tanh_f32(float x) {
-  const float a = abs_f32(x), z = x * x;
-  const float near = x + x * z * ${poly("z", [-0.3333332, 0.13332637, -0.05385685, 0.021088311, -0.006295665])};
-  int n;
-  float f;
-  const float tail = exp_split_f32(a > 10.0f ? 20.0f : 2.0f * a, &n, &f);
-  const float e = (1.0f + (f + tail)) * exponent_f32(n);
-  return a < 0.55f ? near : copysign_f32(1.0f - 2.0f / (e + 1.0f), x);
+  const float a = abs_f32(x + x), c = a > 18.04f ? 18.04f : a;
+  const float k = c * 1.442695f + 12582912.0f, whole = k - 12582912.0f, f = (c - whole * ${k["LN2"][0]}) - whole * ${t.lit(k["LN2"][1])};
+  const float power = as_float((as_uint(k) << 23) + 0x3f800000u), h = power * (f + exp_tail_f32(f)) + (power - 1.0f);
+  return copysign_f32(h / (h + 2.0f), x);
 }
 % elif t.s == "f64":
 static inline double tanh_f64(double x) {

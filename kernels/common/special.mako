@@ -14,6 +14,11 @@ ERFCX = {
             3.7192614944510755e-06, 5.219235619425839e-06, 1.482500436989269e-06, -6.846546415779968e-07, -7.969725689317889e-07,
             -2.81426167004558e-07, 9.073828716630504e-08, 1.837872065324162e-07, 6.839438170994347e-08, -4.7360279984106636e-08,
             -3.9159523146678576e-08, 5.479914992298808e-09, 9.346651347860507e-09, -1.0734424661640611e-10, -9.338946143347172e-10)}
+# near-minimax: log2(erfc(a)) / a up to 3.95, (log2(erfc(a / sqrt(2)) / 2) + 1) / a up to 5.6 and falling beyond, (2^f - 1) / f up to 1/2
+LOG2_ERFC = (-1.627907, -0.9184476, -0.14827706, 0.02763203, 0.00023140213, -0.0024050118, 0.0009129904, -0.00016972043, 1.3353963e-05)
+LOG2_NORMAL_TAIL = (-1.1511043, -0.45922154, -0.05243303, 0.0069234697, 2.998923e-05, -0.00029997976, 8.417791e-05, -1.26146e-05,
+                    1.0427299e-06, -3.7183593e-08)
+EXP2_LESS_1 = (0.6931472, 0.2402265, 0.05550357, 0.009618238, 0.0013390965, 0.00015403504)
 ERFINV_NEAR = (1.5014094, 0.24664028, -0.0041776663, -0.0012527239, 0.00021857349, -4.9742125e-06, -3.5223543e-06, 4.6842177e-07,
                2.806407e-08, -8.942634e-09)
 ERFINV_FAR = (2.8329768, 1.0016752, 0.0094452, -0.007640942, 0.005686322, -0.0035832739, 0.0014880849, -7.8007695e-05, -0.00031234784,
@@ -21,19 +26,59 @@ ERFINV_FAR = (2.8329768, 1.0016752, 0.0094452, -0.007640942, 0.005686322, -0.003
 PI, SQRT_HALF = 3.141592653589793, 0.7071067811865476
 %>
 
-## 1 ulp. Odd polynomial up to 1; then 1 - e^p(|x|).
+## 2 ulp: 1 - 2^p(|x|), the power less 1 taken exactly; 1 where that rounds to 1.
 <%def name="erf(t, wide)">
 % if native:
 ${builtin("erf")}
 % elif t.s == "f32":
 static inline float erf_f32(float x) {
-  const float a = abs_f32(x), c = a > 4.0f ? 4.0f : a, z = x * x;
-  const float near = x + x * ${poly("z", [0.12837917, -0.3761263, 0.11283618, -0.026855126, 0.005190734, -0.00080307614, 7.920368e-05])};
-  const float p = ${poly("c", [-0.00032056496, -1.1271716, -0.63801235, -0.10321797, 0.021889457, -0.0029600458, 0.0001875951])};
-  int n;
-  float f;
-  const float tail = exp_split_f32(p, &n, &f), rest = (1.0f + (f + tail)) * exponent_f32(n);
-  return a < 1.0f ? near : copysign_f32(1.0f - rest, x);
+  const float a = abs_f32(x), c = a > 3.95f ? 3.95f : a, p = c * ${poly("c", LOG2_ERFC)};
+  const float k = p + 12582912.0f, f = p - (k - 12582912.0f), power = as_float((as_uint(k) << 23) + 0x3f800000u);
+  return copysign_f32((1.0f - power) - power * (f * ${poly("f", EXP2_LESS_1)}), x);
+}
+% endif
+</%def>
+
+## The normal distribution's mass beyond a, erfc(a / sqrt(2)) / 2, for 0 <= a <= 10: exact to 2^-25 in itself, not to its last places where it is
+## small (float64: from erfc).
+<%def name="normal_tail(t, wide)">
+% if t.s == "f32":
+static inline float normal_tail_f32(float a) {
+  const float p = a * ${poly("a", LOG2_NORMAL_TAIL)} - 1.0f, k = p + 12582912.0f, f = p - (k - 12582912.0f);
+  return (1.0f + f * ${poly("f", EXP2_LESS_1)}) * as_float((as_uint(k) << 23) + 0x3f800000u);
+}
+% elif t.s == "f64":
+static inline double normal_tail_f64(double a) { return 0.5 * erfc_f64(a * ${t.lit(SQRT_HALF)}); }
+% endif
+</%def>
+
+## Where the tail is cut off: 2^-87 there (float64: 0 at 40).
+<%def name="normal_bounded(t, wide)">
+% if t.is_float:
+<% most = t.lit(10.0 if t.s == "f32" else 40.0) %>
+static inline ${t.c} normal_bounded_${t.s}(${t.c} x) {
+  const ${t.c} a = abs_${t.s}(x);
+  return a > ${most} ? ${most} : a;
+}
+% endif
+</%def>
+
+## The normal distribution function to 2^-25 in itself; ndtr is exact to its last places.
+<%def name="normal_cdf(t, wide)">
+% if t.is_float:
+static inline ${t.c} normal_cdf_${t.s}(${t.c} x) {
+  const ${t.c} tail = normal_tail_${t.s}(normal_bounded_${t.s}(x));
+  return x > 0 ? 1 - tail : tail;
+}
+% endif
+</%def>
+
+## x times the normal distribution function: 2 ulp where x > 0, 2^-25 |x| elsewhere.
+<%def name="gelu(t, wide)">
+% if t.is_float:
+static inline ${t.c} gelu_${t.s}(${t.c} x) {
+  const ${t.c} a = normal_bounded_${t.s}(x);
+  return (x > 0 ? x : 0) - a * normal_tail_${t.s}(a);
 }
 % endif
 </%def>

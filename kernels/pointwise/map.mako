@@ -5,6 +5,8 @@ body      statements of the chain for one element; they read l0, l1, ... (the le
 leaves    loads: (declaration, pointer, index) as text; hoisted: loads of one-element leaves, done once
 rank      0: every leaf and output is contiguous or one element. R > 0: coordinates of i over sizes d0..d{R-1} (last runs
           fastest) address strided leaves through base offsets b<leaf>, advanced along the innermost dimension
+interleave vectors that one turn of a CPU's loop works on, where the compiler is clang: the constants of exp, tanh, ..., which don't fit into 16
+          registers, are then read once for all of them, and there is other work while one waits. Rows may be short, so they get 2
 I         index type, uint or ulong
 </%doc>
 __kernel ${"__attribute__((reqd_work_group_size(1, 1, 1)))" if wide else ""}
@@ -16,10 +18,11 @@ void map(${", ".join(parameters)})
 % endfor
 % if wide:
   ${I} per = (n + (${I})get_num_groups(0) - 1) / (${I})get_num_groups(0);
-  per = (per + 15) & ~(${I})15;
+  per = (per + 63) & ~(${I})63;
   const ${I} lo = (${I})get_group_id(0) * per;
   const ${I} hi = lo + per < n ? lo + per : n;
 %   if rank == 0:
+#pragma clang loop interleave_count(${interleave})
   for (${I} i = lo; i < hi; i++) {
 ${body}
   }
@@ -44,6 +47,7 @@ ${body}
 %       endfor
     }
 %     endfor
+#pragma clang loop interleave_count(2)
     for (${I} j = 0; j < length; j++) {
       const ${I} i = start + j;
 ${body}
