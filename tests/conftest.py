@@ -18,7 +18,6 @@ from cltorch.errors import UnsupportedDtypeError
 from cltorch.runtime.device import devices
 
 NO_FP64 = "has no double precision (cl_khr_fp64)"
-FAULTY = "the driver's fault"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,8 +53,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminal.line("tested   nothing: no OpenCL device was found")
     elif tested is None:
         terminal.line(f"tested   {devices()[0].name} ({devices()[0].platform_name}, strategy {devices()[0].strategy})")
-    for line in implementations.summary(tested, devices()[0].strategy if devices() else "", sum(NO_FP64 in r for r in reasons),
-                                        sum(FAULTY in r for r in reasons)):
+    for line in implementations.summary(tested, devices()[0].strategy if devices() else "", sum(NO_FP64 in r for r in reasons)):
         terminal.line(line)
 
 
@@ -64,14 +62,6 @@ def tested_implementation() -> str | None:
     """The implementation of "cuda:0"; None for one without a name here, or without any device."""
     first = devices()[0].cl_device if devices() else None
     return next((implementations.name_of(e) for e in implementations.platforms.survey() if e.device == first), None)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    version = devices()[0].driver_version if devices() else ""
-    for item in items:
-        reason = implementations.fault(tested_implementation(), version, item.nodeid)
-        if reason:
-            item.add_marker(pytest.mark.skip(reason=f"{FAULTY}: {reason}"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -36,18 +36,7 @@ TABLE = {i.name: i for i in (
     Implementation("intel", "Intel's CPU runtime", 'pip install "cltorch[intel]"', lambda p, v: "intel(r) opencl" in p),
 )}
 
-# What a driver gets wrong, by test: (implementation, driver version, test, reason). Each was reduced to a kernel without cltorch.
-FAULTS = (
-    ("rusticl", r"22\.", r"\[(floor_divide|trunc_divide|remainder|fmod|lcm|relu|relu6)-int8\]",
-     "Mesa 22.3's llvmpipe crashes or answers wrongly where an 8-bit value and a constant meet in ?: (o[i] = x < 0 ? 7 : x)"),
-)
 ALWAYS_DOUBLE = ("float_power",)  # operators that compute in float64 whatever they are given, as in PyTorch
-
-
-def fault(name: str | None, version: str, test: str) -> str:
-    """Why a test can't pass on an implementation; empty where it can."""
-    return next((reason for who, versions, tests, reason in FAULTS
-                 if who == name and re.match(versions, version) and re.search(tests, test)), "")
 
 
 def make_visible(environment: MutableMapping[str, str]) -> None:
@@ -111,11 +100,10 @@ def run_each(pairs: Sequence[tuple[str | None, str | None]], arguments: Sequence
     return max(status for _, status in results)
 
 
-def summary(tested: str | None, strategy: str, without_fp64: int, faulty: int) -> list[str]:
+def summary(tested: str | None, strategy: str, without_fp64: int) -> list[str]:
     """A line for each implementation: the tests ran on it, it was not chosen, or it is missing and why."""
     found, lines = here(), []
     note = f", {without_fp64} tests skipped because it has no fp64" if without_fp64 else ""
-    note += f", {faulty} because its driver is known to fail there" if faulty else ""
     for name, implementation in TABLE.items():
         if name == tested:
             lines.append(f"tested   {implementation.title} (strategy {strategy}{note})")

@@ -93,7 +93,7 @@ def _live(walk: _Walk, roots: tuple[Value, ...]) -> list[int]:
 
 
 def _inner_references(walk: _Walk) -> list[int]:
-    """How often the chain's own steps read each step. A function of its own: a loop's variable would hold the last operand, and it would count as wanted."""
+    """How often the chain's own steps read each step. (In a function of its own: a loop's variable would hold the last operand.)"""
     counts = [0] * len(walk.steps)
     for value in walk.steps:
         for arg in value.args:

@@ -13,6 +13,7 @@ from .facts import Facts
 FEATURES = {
     "device": "it isn't used unless CLTORCH_DEVICES names it",
     "wide": "its kernels use the grid strategy unless CLTORCH_STRATEGY says otherwise",
+    "char_constants": "constants that ?: chooses in programs with 8-bit integers are hidden from its compiler",
     "header": "its compiler gets declarations of the functions that a program calls instead of its own of all",
 }
 
@@ -35,6 +36,10 @@ TABLE = (
           "it ends a work-item's loops after 65535 turns in all (LP_MAX_TGSI_LOOP_ITERATIONS in Mesa) and leaves the rest undone without an error, "
           "so work-items must be small and many",
           "tests/test_platforms.py::test_long_loops_run_to_their_end"),
+    Quirk("llvmpipe_char_constants", lambda facts: facts.name.lower().startswith("llvmpipe") and facts.driver_version.startswith("22."),
+          frozenset({"char_constants"}),
+          "Mesa 22.3's compiler crashes or computes nonsense where an 8-bit value and a constant meet in ?: (o[i] = x < 0 ? 7 : x)",
+          "tests/test_faults.py::test_a_constant_that_meets_a_char"),
     Quirk("pocl_header", lambda facts: facts.platform_name.lower() == "portable computing language", frozenset({"header"}),
           "it reads clang's declarations of all 14,000 built-in functions for each program: 75 of the 88 ms that a small one takes",
           "tests/test_runtime_program.py::test_short_declarations_save_the_compiler_a_megabyte"),
