@@ -4,6 +4,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from cltorch.runtime.device import Device, get
 from cltorch.runtime.graph import Recording
 from cltorch.runtime.launch import Kernel, signature
 from cltorch.runtime.program import build
+from cltorch.runtime.stream import Event, Stream, default_stream
+from cltorch.runtime.submission import BURST
 
 TYPES = ("char", "uchar", "short", "ushort", "int", "uint", "long", "ulong", "float")
 ALL_TYPES = ("__kernel void every(__global double_or_float *out, " + ", ".join(f"{t} {t}_" for t in TYPES) + ", __local float *scratch) {"
@@ -193,3 +196,58 @@ def test_threads_may_launch_new_kernels_at_once(dev: Device, tmp_path: Path, mon
     for thread in threads:
         thread.join()
     assert not errors and dev.read(block.mem, 16).view(np.float32).tolist() == [10] * 4
+
+
+@pytest.fixture
+def submitted(dev: Device, add: Kernel, monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """The global sizes that reached the driver, in order, of a kernel that was launched before."""
+    if dev.strategy != "wide" or dev.observers:
+        pytest.skip("only bare launches on a CPU wait")
+    block, seen, submit = dev.allocator.allocate(4), [], Kernel.submit
+    add((1,), (1,), block.mem, block.mem, 0, 0.0)
+    dev.synchronize()
+    monkeypatch.setattr(Kernel, "submit", lambda self, queue, size, *rest: (seen.append(size), submit(self, queue, size, *rest))[1])
+    return seen
+
+
+def test_launches_of_little_work_are_handed_over_together(dev: Device, add: Kernel, submitted: list[tuple]) -> None:
+    block = dev.allocator.allocate(4)
+    dev.fill(block.mem, np.float32(0), 4)
+    for i in range(BURST - 1):
+        add((1,), (1,), block.mem, block.mem, 1, 1.0)
+        assert len(dev.submission.waiting) == i + 1 and not submitted
+    add((1,), (1,), block.mem, block.mem, 1, 1.0)
+    assert len(submitted) == BURST and not dev.submission.waiting
+    add((1,), (1,), block.mem, block.mem, 1, 1.0)
+    add((8,), (1,), block.mem, block.mem, 1, 1.0)  # work for every thread
+    assert submitted[BURST:] == [(1,), (8,)]
+    add((1,), (1,), block.mem, block.mem, 1, 1.0)
+    assert dev.read(block.mem, 4).view(np.float32)[0] == BURST + 3
+
+
+@pytest.mark.parametrize("ask", [
+    lambda dev: dev.synchronize(), lambda dev: dev.queue, lambda dev: dev.launch_recorded(), lambda dev: dev.watch(Log()),
+    lambda dev: setattr(dev, "recorder", Recording(dev)), lambda dev: Stream(dev.spec).wait_stream(default_stream(dev.spec)),
+    lambda dev: Event().record()], ids=("synchronize", "queue", "launch_recorded", "watch", "recorder", "wait_stream", "record"))
+def test_whatever_asks_the_queue_comes_after_what_waits(dev: Device, add: Kernel, submitted: list[tuple], ask: Callable) -> None:
+    block = dev.allocator.allocate(4)
+    add((1,), (1,), block.mem, block.mem, 1, 1.0)
+    try:
+        ask(dev)
+        assert submitted == [(1,)] and not dev.submission.waiting
+    finally:
+        dev.recorder = None
+        for observer in dev.observers:
+            dev.unwatch(observer)
+
+
+def test_a_launch_that_fails_while_others_wait(dev: Device, add: Kernel, submitted: list[tuple]) -> None:
+    """Its error is raised where the launches are handed over; those behind it are not lost."""
+    block = dev.allocator.allocate(4)
+    dev.fill(block.mem, np.float32(0), 4)
+    add((1,), (1,), block.mem, block.mem, 1, 1.0)
+    add((1,), (2,), block.mem, block.mem, 1, 10.0)  # a group larger than the whole
+    add((1,), (1,), block.mem, block.mem, 1, 100.0)
+    with pytest.raises(LaunchError, match="run kernel add"):
+        dev.synchronize()
+    assert dev.read(block.mem, 4).view(np.float32)[0] == 101

@@ -211,8 +211,8 @@ _gelu_tanh_backward = pointwise(
     ref=lambda g, x: g * 0.5 * (1 + _inner(x) + x * (1 - _inner(x) ** 2) * TANH_SCALE * (1 + 3 * TANH_CUBIC * x * x)))
 
 _gelu_tanh = pointwise(
-    "gelu_tanh(input)", dtypes=FLOATING, out=SAME, cl=f"input / (1 + exp({-2 * TANH_SCALE!r} * input * (1 + {TANH_CUBIC!r} * input * input)))", ref=lambda x: 0.5 * x * (1 + _inner(x)), inplace=False,
-    grad=dict(input=lambda g, input: _gelu_tanh_backward(g, input)), **CORE)
+    "gelu_tanh(input)", dtypes=FLOATING, out=SAME, cl=f"input / (1 + exp({-2 * TANH_SCALE!r} * input * (1 + {TANH_CUBIC!r} * input * input)))",
+    ref=lambda x: 0.5 * x * (1 + _inner(x)), inplace=False, grad=dict(input=lambda g, input: _gelu_tanh_backward(g, input)), **CORE)
 
 
 @composite("gelu", namespace="functional", dtypes=FLOATING, samples=_samples({}, dict(approximate="tanh")),

@@ -16,16 +16,18 @@ from . import faults, platforms, quirks
 from .allocator import Allocator, HostAllocator, physical_memory, works_in_host_memory
 from .observe import Observer, chosen_observers, debug
 from .spec import ALIASES, CHOSEN, current_index, default_device, device, set_default_device, unknown
+from .submission import Submission
 
 __all__ = ["Device", "current_index", "default_device", "device", "devices", "get", "host", "resolve", "set_current_index", "set_default_device"]
 LAUNCHERS: list[Callable[[Device], None]] = []  # the layer that records operators adds what launches them
-LATE = ("allocator", "context", "queue", "queues", "shares_host", "staged")
+LATE = ("allocator", "context", "queues", "shares_host", "staged", "submission")
 
 
 class Device:
     """One OpenCL device and its limits, or host memory ("cpu").
 
-    ``context``, ``queue`` and ``allocator`` are opened when first read. ``queue`` is the current stream's in-order queue.
+    ``context``, ``queue`` and ``allocator`` are opened when first read. ``queue`` is the current stream's in-order queue; launches that wait for
+    it in ``submission`` are handed over whenever it is read.
     ``shares_host``: kernels work in host memory (probed). ``staged``: a "cpu" whose kernels run on copies of host memory.
     ``quirks`` in force switched off what is ``disabled``. ``lost``: why it refuses work, or "". ``unfinished``: work was lost with it.
     ``checks``: functions that run once, when the host next waits (they raise errors that kernels reported).
@@ -35,14 +37,14 @@ class Device:
 
     __slots__ = ("__weakref__", "_recorder", "allocator", "checks", "cl_device", "compute_units", "context", "disabled", "driver_version",
                  "engine", "extensions", "global_mem_size", "has_fp64", "index", "inflight", "kernels", "kind", "lanes", "local_mem_size", "lost",
-                 "max_alloc", "max_work_group_size", "name", "observers", "platform_name", "programs", "queue", "queues", "quirks",
-                 "recorded", "recorded_limit", "rng", "shares_host", "spec", "staged", "strategy", "stream", "type", "unfinished", "vendor",
-                 "version", "wide_groups")
+                 "max_alloc", "max_work_group_size", "name", "observers", "platform_name", "programs", "queues", "quirks",
+                 "recorded", "recorded_limit", "rng", "shares_host", "spec", "staged", "strategy", "stream", "submission", "type",
+                 "unfinished", "vendor", "version", "wide_groups")
 
     allocator: Any
     context: Any
-    queue: Any
     queues: list[Any]
+    submission: Submission
 
     def __init__(self, spec: device, found: platforms.Found | None, engine: Device | None = None) -> None:
         self.spec, self.type, self.index, self.engine = spec, spec.type, spec.index or 0, engine
@@ -113,7 +115,7 @@ class Device:
     @property
     def is_open(self) -> bool:
         try:
-            object.__getattribute__(self, "queue")
+            object.__getattribute__(self, "submission")
         except AttributeError:
             return False
         return True
@@ -134,7 +136,17 @@ class Device:
         self.staged = self.type == "cpu" and not self.shares_host
         if self.type != "cpu":
             self.allocator = Allocator(self)
-        self.queue = queue  # last: another thread that finds it finds everything
+        self.submission = Submission(queue)  # last: another thread that finds it finds everything
+
+    @property
+    def queue(self) -> Any:
+        self.submission.drain()
+        return self.submission.queue
+
+    @queue.setter
+    def queue(self, queue: Any) -> None:
+        self.submission.drain()
+        self.submission.queue = queue
 
     def new_queue(self, profiling: bool = False) -> Any:
         """An in-order queue in this device's context; profiling slows some drivers down and is off by default."""
@@ -147,15 +159,18 @@ class Device:
 
     @recorder.setter
     def recorder(self, recorder: Any) -> None:
+        self.hand_over()
         self._recorder = recorder
         self._rechoose()
 
     def watch(self, observer: Observer) -> None:
         """Call the observer before and after each launch."""
+        self.hand_over()
         self.observers += (observer,)
         self._rechoose()
 
     def unwatch(self, observer: Observer) -> None:
+        self.hand_over()
         self.observers = tuple(o for o in self.observers if o is not observer)
         self._rechoose()
 
@@ -191,6 +206,12 @@ class Device:
         """Launch every recorded operator whose result somebody still holds."""
         for launch in LAUNCHERS:
             launch(self)
+        self.hand_over()
+
+    def hand_over(self) -> None:
+        """Give the driver the launches that wait for others."""
+        if self.is_open:
+            self.submission.drain()
 
     def _check(self) -> None:
         while self.checks:
@@ -200,6 +221,7 @@ class Device:
         """Wait, whoever asks; a device that was never opened has nothing to wait for. Raises LaunchError, DeviceLostError."""
         if self.unfinished:
             raise DeviceLostError(self.lost)
+        self.hand_over()
         if self.is_open:
             for queue in list(self.queues):
                 self.guard("finish its work", queue.finish)
@@ -228,8 +250,8 @@ class Device:
         """Refuse all further work. The driver's objects are kept, never released: a release may hang."""
         self.lost = reason
         if self.is_open:
-            _retired.append((self.queue, self.queues, self.context, list(self.inflight)))
-            del self.queue, self.queues, self.context
+            _retired.append((self.submission, self.queues, self.context, list(self.inflight)))
+            del self.submission, self.queues, self.context
 
     def read(self, buffer: Any, nbytes: int, byte_offset: int = 0) -> np.ndarray:
         """Bytes of device memory as a new NumPy array. Waits."""

@@ -1,8 +1,8 @@
 """The hot path: a kernel handle made once, typed arguments, one enqueue.
 
 The quick path is chosen when a kernel is made or when something starts to watch its device, never by a test in each call:
-``Kernel.launch`` is pyopencl's own typed call, unless the device has observers (CLTORCH_SYNC, CLTORCH_DEBUG=2, CLTORCH_DUMP, the
-profiler), a recorder (graph capture) or copies of host memory to keep in step.
+``Kernel.launch`` is pyopencl's own typed call, at once or together with a CPU's next launches (submission.py), unless the device has
+observers (CLTORCH_SYNC, CLTORCH_DEBUG=2, CLTORCH_DUMP, the profiler), a recorder (graph capture) or copies of host memory to keep in step.
 """
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Kernel:
     Raises LaunchError where the driver refuses, DeviceLostError where the device is gone, OutOfMemoryError.
     """
 
-    __slots__ = ("__weakref__", "arguments", "cl_kernel", "device", "launch", "lock", "name", "program", "warm")
+    __slots__ = ("__weakref__", "arguments", "cl_kernel", "device", "launch", "lock", "name", "program", "waits", "warm")
 
     def __init__(self, program: Program, entry: str) -> None:
         self.program, self.device, self.name = program, program.device, entry
@@ -76,7 +76,13 @@ class Kernel:
         self.device.kernels.append(self)
 
     def __call__(self, global_size: tuple, local_size: tuple | None, *args: Any) -> None:
-        queue = self.device.queue
+        if self.waits:
+            self.device.submission.add(self, global_size, local_size, args)
+        else:
+            self.submit(self.device.queue, global_size, local_size, args)
+
+    def submit(self, queue: Any, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
+        """Hand a launch to the driver."""
         try:
             with self.lock:
                 self.launch(queue, global_size, local_size, *args)
@@ -84,7 +90,7 @@ class Kernel:
             smaller = self._smaller_group(error, local_size)
             if smaller is None:
                 raise self._failure(error, global_size, local_size) from error
-            self(global_size, smaller, *args)
+            self.submit(queue, global_size, smaller, args)
 
     def _smaller_group(self, error: cl.Error, local_size: tuple | None) -> tuple | None:
         """Where the device would allow a group but this kernel's registers don't: one that fits. Kernels with barriers declare their size."""
@@ -111,12 +117,15 @@ class Kernel:
         return handle
 
     def choose(self) -> None:
-        """Pick the path of ``__call__``: bare, first launch, or watched."""
+        """Pick the path of ``__call__``: bare, first launch, or watched. Bare launches on a CPU may wait for each other."""
         device = self.device
+        self.waits = False
         if device.recorder is not None or device.observers or device.staged:
             self.launch = self._watched
+        elif self.warm:
+            self.launch, self.waits = self.cl_kernel, device.strategy == "wide"
         else:
-            self.launch = self.cl_kernel if self.warm else self._first
+            self.launch = self._first
 
     @property
     def max_work_group_size(self) -> int:

@@ -35,11 +35,17 @@ class Stream:
 
     def __init__(self, device: Any = None, priority: int = 0, *, _lane: tuple[Device, int, Any] | None = None) -> None:
         self.priority = priority
-        self._device, self.stream_id, self.queue = _lane or _next_lane(resolve(device))
+        self._device, self.stream_id, self._queue = _lane or _next_lane(resolve(device))
 
     @property
     def device(self) -> Any:
         return self._device.spec
+
+    @property
+    def queue(self) -> Any:
+        """The OpenCL queue, with everything on it that was launched so far."""
+        self._device.hand_over()
+        return self._queue
 
     @property
     def device_index(self) -> int:
@@ -51,7 +57,7 @@ class Stream:
         return self.queue.int_ptr
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Stream) and self.queue is other.queue
+        return isinstance(other, Stream) and self._queue is other._queue
 
     def __hash__(self) -> int:
         return hash((self._device.index, self.stream_id))
