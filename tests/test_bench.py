@@ -14,7 +14,7 @@ import pytest
 import cltorch
 from cltorch.tools import bench, bench_dispatch, bench_ops
 from cltorch.tools.benchmarks import contestants as people
-from cltorch.tools.benchmarks import report, results, table
+from cltorch.tools.benchmarks import goals, report, results, table
 from cltorch.tools.benchmarks.case import SCALES, TINY, Case, Input, Mode
 from cltorch.tools.benchmarks.contestants import Cltorch, Contestant, Numpy
 from cltorch.tools.benchmarks.environment import busy, describe, environment
@@ -22,7 +22,7 @@ from cltorch.tools.benchmarks.measure import Entry, Plan, Race, schedule
 from cltorch.tools.benchmarks.results import Row, Run, Shares
 
 CASES = [case for build in bench.SUITES.values() for case in build(TINY)]
-CALLS = [case for case in CASES if case.call]
+CALLS = [case for case in CASES if case.call and not case.drawn]
 ONE_ROUND = Plan(seconds=0.0, sample=0.0, fewest=1, most=1)
 
 
@@ -31,12 +31,15 @@ def name_of(case: Case) -> str:
 
 
 def numbers(result: Any) -> np.ndarray:
+    if isinstance(result, tuple):
+        return np.concatenate([numbers(part).reshape(-1) for part in result])
+    if not isinstance(result, (cltorch.Tensor, np.ndarray, np.generic)):
+        result = result.detach().float().cpu().numpy()
     return np.asarray(result.detach().to(cltorch.float32).cpu().numpy() if isinstance(result, cltorch.Tensor) else result, np.float32)
 
 
 def compute(contestant: Contestant, case: Case) -> np.ndarray:
-    result = contestant.prepare(case)()
-    return numbers(result if isinstance(result, (cltorch.Tensor, np.ndarray, np.generic)) else result.detach().float().cpu().numpy())
+    return numbers(contestant.prepare(case)())
 
 
 def close(mine: np.ndarray, theirs: np.ndarray, case: Case) -> None:
@@ -272,3 +275,20 @@ def test_describe_tells_devices_from_rivals() -> None:
         "Intel Xeon", "AMD EPYC", "NVIDIA H100"]
     assert [results.human_ratio(value) for value in (12.345, 0.5, 0.00234)] == ["12.35 x", "0.50 x", "0.0023 x"]
     assert report.display(rival) == f"numpy {np.__version__}"
+
+
+def test_goals_are_printed_against_a_rival(run: Run) -> None:
+    """Each goal has a line with both times, the ratio, the goal, and says where it isn't reached."""
+    cases = bench.SUITES["goals"](TINY)
+    rival = copy.deepcopy([row for row in run.rows if row.suite == "goals" and row.contestant == "cuda:0"])
+    for row in rival:
+        row.contestant, row.seconds = "rival", [1.1 * s for s in row.seconds]
+    rival[-1].note, rival[-1].seconds = "RuntimeError: no", []
+    lines = goals.goal_table(cases, [*run.rows, *rival], "cuda:0", "rival").splitlines()[2:]
+    assert len(lines) == len(cases) and all(len(line) <= table.WIDTH for line in lines)
+    for case, line in zip(cases[:-1], lines, strict=False):
+        assert line.startswith(case.name) and "1.10 x" in line
+        if case.goal:
+            assert ("not reached" in line) == (case.goal > 1.1)
+    assert lines[-1].endswith("RuntimeError: no")
+    assert not goals.goal_table(cases, run.rows, "cuda:0", "numpy").splitlines()[2:]  # NumPy has none of these calls

@@ -2,6 +2,7 @@
 
     bench.py --quick --device all --rival torch      two minutes at most
     bench.py memory gemm --device cuda:0 cuda:1 --json mine.json
+    bench.py goals --rival torch                     what we want to reach against PyTorch, and how far we are
     bench.py --report mine.json yours.json --out page.html
 """
 from __future__ import annotations
@@ -21,19 +22,21 @@ from cltorch.tools.benchmarks import operators
 from cltorch.tools.benchmarks.case import SCALES, Case, Scale
 from cltorch.tools.benchmarks.contestants import find_devices, find_rivals
 from cltorch.tools.benchmarks.environment import busy, describe, environment, legend
+from cltorch.tools.benchmarks.goals import goal_table, goals
 from cltorch.tools.benchmarks.measure import Plan, Race
 from cltorch.tools.benchmarks.results import Run
 from cltorch.tools.benchmarks.table import suite_table, summary
 from cltorch.tools.benchmarks.training import train
 
 SUITES: dict[str, Callable[[Scale], list[Case]]] = {
-    "launch": operators.launch, "memory": operators.memory, "gemm": operators.gemm, "bmm": operators.bmm, "ops": operators.ops, "train": train}
+    "launch": operators.launch, "memory": operators.memory, "gemm": operators.gemm, "bmm": operators.bmm, "ops": operators.ops, "train": train,
+    "goals": goals}
 QUICK_PLAN = Plan(seconds=0.05, sample=0.005, most=9, slow=0.7, limit=1.5, total=90.0)
 
 
 def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parse.add_argument("suites", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)} (default: all of them)")
+    parse.add_argument("suites", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)} (default: all of them, with --quick all but goals)")
     parse.add_argument("--device", nargs="+", default=["cuda"], metavar="D", help='device strings, "cpu", or "all": every OpenCL device (default: cuda)')
     parse.add_argument("--rival", default="", metavar="R,R", help="libraries to run beside: torch, numpy, tinygrad")
     parse.add_argument("--quick", action="store_true", help="small cases; ends within two minutes")
@@ -56,7 +59,7 @@ def choose(options: argparse.Namespace) -> list[Case]:
     scale = SCALES[options.scale or ("quick" if options.quick else "full")]
     if options.size:
         scale = scale._replace(elements=max(1, options.size // (16 * scale.width)) * 16 * scale.width)
-    names = [name for name in SUITES if name in options.suites] or list(SUITES)
+    names = [name for name in SUITES if name in options.suites] or [name for name in SUITES if name != "goals" or not options.quick]
     found = [case for name in names for case in SUITES[name](scale) if options.only in case.name]
     copy = operators.memory(scale)[0]
     needed = any(case.moved for case in found) and all(case.key != copy.key for case in found)
@@ -80,8 +83,16 @@ def race(options: argparse.Namespace, cases: Sequence[Case]) -> Run:
                 run.save(options.json)
             if i + 1 == len(cases) or cases[i + 1].suite != case.suite:
                 bar.clear()
-                print(suite_table(case.suite, run.rows, contestants[0].label), flush=True)
+                print(*tables(case.suite, cases, run, [rival.label for rival in rivals]), sep="\n", flush=True)
     return run
+
+
+def tables(suite: str, cases: Sequence[Case], run: Run, rivals: Sequence[str]) -> list[str]:
+    """A finished suite as text: goals against each rival."""
+    first = run.contestants[0]["label"]
+    if suite == "goals" and rivals:
+        return [goal_table(cases, run.rows, first, rival) for rival in rivals]
+    return [suite_table(suite, run.rows, first)]
 
 
 def plan_of(options: argparse.Namespace) -> Plan:

@@ -29,7 +29,8 @@ class Case(NamedTuple):
     """``call(library, *inputs)`` is in PyTorch's API; ``numpy`` and ``tinygrad`` are the same in theirs, None where they have no such operator.
 
     ``moved`` is bytes read and written, ``flops`` floating-point operations of one call; both 0 where neither says much. ``build(library,
-    place)`` makes the call of a training case instead, which returns (loss, *parameters).
+    place)`` makes the call of a training case instead, which returns (loss, *parameters). ``goal`` is the ratio of a rival's time over ours that we
+    want to reach, ``limit`` the seconds that we want to stay below; 0 where there is none. ``drawn``: the result is random.
     """
 
     suite: str
@@ -43,6 +44,9 @@ class Case(NamedTuple):
     numpy: Callable[..., Any] | None = None
     tinygrad: Callable[..., Any] | None = None
     build: Callable[[Any, Any], Callable[[], Any]] | None = None
+    goal: float = 0.0
+    limit: float = 0.0
+    drawn: bool = False
 
     @property
     def key(self) -> tuple[str, str, str]:

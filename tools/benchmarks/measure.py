@@ -22,7 +22,7 @@ class Plan(NamedTuple):
     sample: float = 0.01
     fewest: int = 3
     most: int = 25
-    slow: float = math.inf
+    slow: float = 10.0
     limit: float = 20.0
     total: float = math.inf
 
@@ -39,8 +39,8 @@ class Entry:
     def prepare(self) -> None:
         """Inputs, a first call that compiles, and others that tell how many calls make a sample."""
         self.call = self.contestant.prepare(self.case)
-        sample(self.case.mode, self.contestant, self.call, 1)
-        self.calibrate()
+        if sample(self.case.mode, self.contestant, self.call, 1) < self.plan.slow:
+            self.calibrate()
         if self.row.calls > 1:
             self.calibrate()
 
@@ -149,6 +149,6 @@ class Race:
 def schedule(cases: Sequence[Case], total: float) -> dict[tuple[str, str, str], float]:
     """The second at which each case should begin at the latest. A run that is late leaves out those contestants that have used more than their
     share until it has caught up: a slow device costs itself figures, not the others. Training counts five times, as it compiles many kernels."""
-    weights = [5 if case.suite == "train" else 1 for case in cases]
+    weights = [5 if case.mode is Mode.STEPS else 1 for case in cases]
     passed = itertools.accumulate(weights[:-1], initial=1)
     return {case.key: total * done / sum(weights) for case, done in zip(cases, passed, strict=True)}

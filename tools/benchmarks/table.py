@@ -42,8 +42,8 @@ def summary(run: Run, base: str) -> str:
     suites = list(dict.fromkeys(row.suite for row in run.rows))
     labels = [who["label"] for who in run.contestants]
     lines = [f"SPEED AGAINST {base}: geometric mean of time ratios, cases in brackets; above 1 is faster",
-             f"{'':20}" + "".join(f"{suite:>16}" for suite in suites)]
+             f"{'':20}" + "".join(f"{suite:>14}" for suite in suites)]
     for label in labels:
         cells = [means.get((suite, label)) for suite in suites]
-        lines.append(f"{label[:20]:20}" + "".join(f"{human_ratio(cell[0]):>11} {f'({cell[1]})':>4}" if cell else f"{'':>16}" for cell in cells))
+        lines.append(f"{label[:20]:20}" + "".join(f"{human_ratio(cell[0]):>9} {f'({cell[1]})':>4}" if cell else f"{'':>14}" for cell in cells))
     return "\n".join(lines)

@@ -1,0 +1,187 @@
+"""The suite goals: what cltorch on a processor wants to reach against PyTorch on the same processor, row by row, as PyTorch's time over ours."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import training
+from .case import Case, Input, Mode, Scale
+from .results import UNKNOWN, Row, human_ratio, human_seconds
+
+Call = Callable[..., Any]
+
+
+def goal(ratio: float, name: str, call: Call | None, *inputs: Input, **more: Any) -> Case:
+    return Case("goals", name, call, inputs, goal=ratio, **more)
+
+
+def steps(ratio: float, name: str, build: Callable[[Any, Any], Callable[[], Any]]) -> Case:
+    return goal(ratio, name, None, mode=Mode.STEPS, build=build)
+
+
+def gradients(call: Call, count: int) -> Call:
+    """The operator and its gradients with respect to the first ``count`` operands; the last one is the gradient of the result."""
+    return lambda t, *x: t.autograd.grad(call(t, *x[:-1]), x[:count], x[-1])
+
+
+def goals(scale: Scale) -> list[Case]:
+    """The rows, in the order in which they are printed."""
+    return [*host(scale), *products(scale), *memory_bound(scale), *normalised(scale), *indexed(scale), *images(scale), *attention(scale), *trained(scale)]
+
+
+def products(scale: Scale) -> list[Case]:
+    def product(ratio: float, name: str, left: tuple[int, ...], right: tuple[int, ...], call: Call = lambda t, a, b: a @ b, d: str = "float32") -> Case:
+        return goal(ratio, name, call, Input(left, d), Input(right, d), dtype=d)
+
+    k = scale.shrink
+    square = {n: (n // k, n // k) for n in (256, 512, 1024, 2048, 4096)}
+    batch = (64 // k, 128 // k, 128 // k)
+    learned = Input(batch, grad=True)
+    return [
+        *(product(0.9 if n <= 512 else 1.05, f"product {n}", square[n], square[n]) for n in square),
+        product(1.05, "64 products of 128", batch, batch),
+        product(1.05, "linear 1024", square[1024], square[1024], lambda t, x, w: t.nn.functional.linear(x, w)),
+        product(0.9, "product 16 x 4096 x 4096", (16 // min(k, 8), 4096 // k), square[4096]),
+        product(0.9, "matrix-vector 4096", square[4096], (4096 // k,)),
+        product(1.0, "product 1024", square[1024], square[1024], d="float64"),
+        goal(1.0, "64 products of 128, with gradients", gradients(lambda t, a, b: a.bmm(b), 2), learned, learned, Input(batch)),
+    ]
+
+
+def memory_bound(scale: Scale) -> list[Case]:
+    n, width = scale.elements, 1024 // scale.shrink
+    flat, grid = Input((n,)), Input((n // width, width))
+
+    def unary(ratio: float, name: str, call: Call, *inputs: Input, **more: Any) -> Case:
+        return goal(ratio, name, call, *(inputs or (flat,)), **more)
+
+    return [
+        unary(4, "add 16 M", lambda t, x, y: x + y, flat, flat), unary(4, "mul 16 M", lambda t, x, y: x * y, flat, flat),
+        unary(4, "copy 16 M", lambda t, x: x.clone() * 1.0), unary(4, "cast 16 M to float16", lambda t, x: x.half()),
+        unary(4, "cat 2 x 8 M", lambda t, x, y: t.cat([x, y]), Input((n // 2,)), Input((n // 2,))),
+        *(unary(4, f"{name} 16 M", call) for name, call in (
+            ("exp", lambda t, x: x.exp()), ("tanh", lambda t, x: x.tanh()), ("gelu", lambda t, x: t.nn.functional.gelu(x)),
+            ("silu", lambda t, x: t.nn.functional.silu(x)))),
+        unary(25, "chain of six 16 M", lambda t, x, y: ((x + y) * x - y).relu() * 0.5 + y, flat, flat),
+        *(unary(1, f"{name}{where}", call, grid) for name, by in (
+            ("sum", lambda x, *d: x.sum(*d)), ("mean", lambda x, *d: x.mean(*d)), ("max", lambda x, *d: x.amax(*d)))
+          for where, call in ((" of all", lambda t, x, by=by: by(x)), (" over dim 0", lambda t, x, by=by: by(x, 0)),
+                              (" over dim 1", lambda t, x, by=by: by(x, 1)))),
+        *(unary(2, f"{name} 16 M", call, drawn=True) for name, call in (
+            ("randn", lambda t, x: t.randn_like(x)), ("rand", lambda t, x: t.rand_like(x)), ("dropout", lambda t, x: t.nn.functional.dropout(x, 0.5)))),
+    ]
+
+
+def normalised(scale: Scale) -> list[Case]:
+    n, width = scale.elements, 1024 // scale.shrink
+    shape = (n // width // 4, width)
+    rows, weight = Input(shape, grad=True), Input((width,), grad=True)
+    classes = Input((shape[0],), "int64", width)
+    batch, channels, side = scale.image
+    image, scales = Input((batch, channels, side, side), grad=True), Input((channels,), grad=True)
+    return [
+        goal(1.5, "softmax, with gradient", gradients(lambda t, x: x.softmax(1), 1), rows, Input(shape)),
+        goal(1.5, "log_softmax, with gradient", gradients(lambda t, x: x.log_softmax(1), 1), rows, Input(shape)),
+        goal(1.5, "layer_norm, with gradients", gradients(lambda t, x, w, b: t.nn.functional.layer_norm(x, (width,), w, b), 3), rows, weight, weight,
+             Input(shape)),
+        goal(1.5, "batch_norm, with gradients", gradients(lambda t, x, w, b: t.nn.functional.batch_norm(x, None, None, w, b, training=True), 3),
+             image, scales, scales, Input(image.shape)),
+        goal(1.5, "cross_entropy, with gradient", lambda t, x, y: t.autograd.grad(t.nn.functional.cross_entropy(x, y), x), rows, classes),
+    ]
+
+
+def indexed(scale: Scale) -> list[Case]:
+    n, width = scale.elements // 4, 1024 // scale.shrink
+    rows = n // width
+    grid, ids, learned = Input((rows, width)), Input((rows,), "int64", rows), Input((rows, width), grad=True)
+    return [
+        goal(1, "transposed copy 16 M", lambda t, x: x.t().contiguous(), Input((scale.elements // width, width))),
+        goal(1, "gather", lambda t, x, i: x.gather(1, i), grid, Input((rows, width), "int64", width)),
+        goal(1, "index_select", lambda t, x, i: x.index_select(0, i), grid, ids),
+        goal(1, "embedding, with gradient", lambda t, x, i, g: t.autograd.grad(t.nn.functional.embedding(i, x), x, g), learned, ids, grid),
+        goal(1, "cumsum over dim 1", lambda t, x: x.cumsum(1), grid), goal(1, "cumsum over dim 0", lambda t, x: x.cumsum(0), grid),
+        goal(1, "sort rows", lambda t, x: x.sort(1)[0], grid), goal(1, "top 10 of rows", lambda t, x: x.topk(10, 1)[0], grid),
+    ]
+
+
+def images(scale: Scale) -> list[Case]:
+    batch, channels, side = scale.image
+    shape = (batch, channels, side, side)
+    image, learned = Input(shape), Input(shape, grad=True)
+    half = Input((batch, channels, side // 2, side // 2))
+
+    def convolved(ratio: float, name: str, size: int, out: Input | None = None, apart: bool = False, **options: Any) -> Case:
+        groups = channels if apart else 1
+
+        def call(t: Any, x: Any, w: Any) -> Any:
+            return t.nn.functional.conv2d(x, w, groups=groups, **options)
+
+        kernel = Input((channels, channels // groups, size, size), grad=out is not None)
+        return goal(ratio, name, gradients(call, 2), learned, kernel, out) if out else goal(ratio, name, call, image, kernel)
+
+    def pooled(name: str) -> list[Case]:
+        def call(t: Any, x: Any) -> Any:
+            return getattr(t.nn.functional, name)(x, 2)
+
+        return [goal(1, name, call, image), goal(1, f"{name}, with gradient", gradients(call, 1), learned, half)]
+
+    return [
+        convolved(0.8, "conv2d 3x3", 3, padding=1), convolved(0.8, "conv2d 3x3, with gradients", 3, image, padding=1),
+        convolved(0.8, "conv2d 1x1", 1), convolved(0.8, "conv2d 3x3, stride 2", 3, padding=1, stride=2),
+        convolved(0.8, "conv2d 3x3, depthwise", 3, padding=1, apart=True), *pooled("max_pool2d"), *pooled("avg_pool2d"),
+    ]
+
+
+def attention(scale: Scale) -> list[Case]:
+    shape = (8 // min(scale.shrink, 4), 8 // min(scale.shrink, 4), 256 // scale.shrink, 64 // scale.shrink)
+
+    def call(t: Any, q: Any, k: Any, v: Any) -> Any:
+        return t.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    return [goal(1, "attention, causal", call, *[Input(shape)] * 3),
+            goal(1, "attention, causal, with gradients", gradients(call, 3), *[Input(shape, grad=True)] * 3, Input(shape))]
+
+
+def trained(scale: Scale) -> list[Case]:
+    """Steps of the suite train's models, as they are and compiled by cltorch; PyTorch's are always as they are."""
+    k = scale.shrink
+
+    def tutorial(t: Any, place: Any, k: int) -> Callable[[], Any]:
+        return training.dense(t, place, 16, 10, 32)
+
+    models: Sequence[tuple[str, Callable[[Any, Any, int], Callable[[], Any]], float, float]] = (
+        ("MLP 10-32-10", tutorial, 0.7, 3), ("MLP 784-512-512-10", training.mlp, 1, 1.5), ("CNN", training.cnn, 1, 1),
+        ("ResNet", training.resnet, 1, 1), ("GPT", training.gpt, 1, 1.5))
+
+    def compiled(t: Any, step: Callable[[], Any]) -> Callable[[], Any]:
+        return t.compile(step) if t.__name__ == "cltorch" else step
+
+    eager = [steps(ratio, f"step of {name}", lambda t, place, build=build: build(t, place, k)) for name, build, ratio, _ in models]
+    return [*eager, *(steps(ratio, f"step of {name}, compiled", lambda t, place, build=build: compiled(t, build(t, place, k)))
+                      for name, build, _, ratio in models)]
+
+
+def host(scale: Scale) -> list[Case]:
+    small = Input((64 // scale.shrink, 64 // scale.shrink))
+    return [Case("goals", name, lambda t, x, y: x * y, (small, small), mode=mode, limit=limit)
+            for name, mode, limit in (("record a * b", Mode.RECORD, 3e-6), ("launch a * b", Mode.LAUNCH, 10e-6))]
+
+
+def goal_table(cases: Sequence[Case], rows: Sequence[Row], ours: str, rival: str) -> str:
+    """A line for each goal: our time, the rival's, the ratio, the goal, and whether it is reached."""
+    timed = {(row.key, row.contestant): row for row in rows if row.note != UNKNOWN}
+    lines = [f"GOALS: the time of {rival} over ours ({ours})", f"{'':41} {'ours':>9} {'spread':>7} {'rival':>9} {'spread':>7} {'ratio':>9} {'goal':>9}"]
+    lines += [_line(case, timed[case.key, ours], timed[case.key, rival]) for case in cases
+              if (case.goal or case.limit) and (case.key, ours) in timed and (case.key, rival) in timed]
+    return "\n".join(lines) + "\n"
+
+
+def _line(case: Case, mine: Row, other: Row) -> str:
+    title = f"{mine.title[:41]:41}"
+    if mine.note or other.note:
+        return f"{title} {mine.note or other.note}"
+    ratio = other.median / mine.median
+    reached = ratio >= case.goal if case.goal else mine.median <= case.limit
+    wanted = f"{case.goal:g} x" if case.goal else f"< {human_seconds(case.limit)}"
+    times = " ".join(f"{human_seconds(row.median):>9} {100 * row.spread:>5.0f} %" for row in (mine, other))
+    return f"{title} {times} {human_ratio(ratio):>9} {wanted:>9}{'' if reached else '   not reached'}"
