@@ -16,6 +16,7 @@ import cltorch
 from cltorch import cuda
 from cltorch.core.tensor import Tensor
 from cltorch.dtype import bool_, complex64, float16, float32, int64, uint8
+from cltorch.ops import convolution_launch, gemm, gemm_plan, linalg
 from cltorch.runtime.device import Device, get
 from cltorch.runtime.launch import Kernel
 from cltorch.runtime.observe import Observer
@@ -30,8 +31,10 @@ class Launches(Observer):
 
     def __init__(self) -> None:
         self.groups: dict[Kernel, int] = {}
+        self.names: list[str] = []
 
     def before(self, kernel: Kernel, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
+        self.names.append(kernel.name)
         self.groups[kernel] = max(self.groups.get(kernel, 1), int(np.prod(local_size or (1,))))
 
 
@@ -150,3 +153,39 @@ def test_a_step_beyond_two_to_the_31(tail: Tensor) -> None:
     np.testing.assert_array_equal((ends + 1).numpy(force=True), [[6, 6, 6], [1, 2, 3]])
     np.testing.assert_array_equal(ends.contiguous().numpy(force=True), [[5, 5, 5], [0, 1, 2]])
     np.testing.assert_array_equal(ends.sum(1).numpy(force=True), [15, 3])
+
+
+def test_long_work_is_cut_for_watchdogs() -> None:
+    """Slices of whole tiles that cover all rows, each below the bound unless one tile is above it."""
+    for count, each, step in ((1, 1, 1), (1000, 1 << 20, 128), (7, 1 << 40, 2), (16384, 16384 ** 2, 128), (5, 0, 4)):
+        slices = gemm_plan.bounded(count, each, step)
+        assert [first for first, _ in slices] == [sum(rows for _, rows in slices[:i]) for i in range(len(slices))]
+        assert sum(rows for _, rows in slices) == count and all(rows * each <= gemm_plan.MOST or rows <= step for _, rows in slices)
+        assert all(rows % step == 0 for _, rows in slices[:-1])
+
+
+def test_products_and_convolutions_in_slices(device: Any, launches: Launches, monkeypatch: pytest.MonkeyPatch) -> None:
+    if get("cuda").strategy != "grid":
+        pytest.skip("only launches on GPUs are cut: no watchdog looks at a CPU")
+    caches = (gemm.prepared, linalg._matmul_of, convolution_launch._correlation)
+    a, b, c = (cltorch.randn(s, device=device) for s in ((3, 70, 40), (40, 50), (70, 50)))
+    x, w, bias = (cltorch.randn(s, device=device) for s in ((5, 4, 6, 7), (6, 2, 3, 3), (6,)))
+
+    def results() -> list[np.ndarray]:
+        launches.names.clear()
+        found = (a @ b, cltorch.baddbmm(c, a, b.expand(3, 40, 50), beta=0.5, alpha=2), a.mT.contiguous().mT @ b,
+                 cltorch.nn.functional.conv2d(x, w, bias, padding=1, groups=2))
+        return [t.cpu().numpy() for t in found]
+
+    whole, few = results(), len(launches.names)
+    monkeypatch.setattr(gemm_plan, "MOST", 40000)
+    try:
+        for cache in caches:
+            cache.cache_clear()
+        parts = results()
+        assert len(launches.names) > few + 6
+        for one, other in zip(whole, parts, strict=True):
+            np.testing.assert_array_equal(one, other)
+    finally:
+        for cache in caches:
+            cache.cache_clear()

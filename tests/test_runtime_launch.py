@@ -19,7 +19,7 @@ from cltorch.runtime.graph import Recording
 from cltorch.runtime.launch import Kernel, signature
 from cltorch.runtime.program import build
 from cltorch.runtime.stream import Event, Stream, default_stream
-from cltorch.runtime.submission import BURST
+from cltorch.runtime.submission import BURST, FLUSH, Submission
 
 TYPES = ("char", "uchar", "short", "ushort", "int", "uint", "long", "ulong", "float")
 ALL_TYPES = ("__kernel void every(__global double_or_float *out, " + ", ".join(f"{t} {t}_" for t in TYPES) + ", __local float *scratch) {"
@@ -251,3 +251,23 @@ def test_a_launch_that_fails_while_others_wait(dev: Device, add: Kernel, submitt
     with pytest.raises(LaunchError, match="run kernel add"):
         dev.synchronize()
     assert dev.read(block.mem, 4).view(np.float32)[0] == 101
+
+
+class Flushed:
+    """A queue that counts how often it is flushed, and a kernel that launches nothing."""
+
+    count = 0
+
+    def flush(self) -> None:
+        self.count += 1
+
+    def submit(self, queue: object, *launch: object) -> None:
+        assert queue is self
+
+
+def test_the_queue_is_flushed_every_so_often() -> None:
+    queue = Flushed()
+    submission = Submission(queue)
+    for _ in range(2 * FLUSH + 1):
+        submission.at_once(queue, (1,), None, ())  # type: ignore[arg-type]
+    assert queue.count == 2

@@ -9,7 +9,7 @@ from ..core import dispatch
 from ..core.tensor import Tensor
 from ..dtype import dtype
 from ..runtime.device import Device
-from .gemm_plan import Block, Side, fitted, vector_bytes
+from .gemm_plan import Block, Side, bounded, fitted, vector_bytes
 
 ITEMS_PER_UNIT = 4
 
@@ -199,16 +199,18 @@ def _correlate_wide(dev: Device, d: dtype, c: Correlation) -> Callable[..., None
 
 
 def _correlate_grid(dev: Device, d: dtype, c: Correlation) -> Callable[..., None]:
-    images = c.image.shape[0]
-    columns = images * c.axes[0].count * c.axes[1].count
-    tile = grid_tile(dev, d, c.rows, columns)
+    images, pixels = c.image.shape[0], c.axes[0].count * c.axes[1].count
+    tile = grid_tile(dev, d, c.rows, images * pixels)
     kernel = dispatch.kernel(dev, "conv/grid", "grid_correlate", dtype=d, **dict(tile))
-    sizes = _grid_sizes(tile, c.rows, columns, c.groups)
+    each = pixels * c.groups * c.rows * c.image.channels * c.axes[0].taps * c.axes[1].taps
+    slices = [(first * c.image.strides[0], _grid_sizes(tile, c.rows, count * pixels, c.groups), (c.out[0] + first * c.out[1], *c.out[1:], c.rows, count))
+              for first, count in bounded(images, each, 1)]
     before = (*c.image.arguments(), *_axes_arguments(c.axes, c.groups, 1, 1))
     start, steps, shift = c.weight[0], c.weight[1:], (c.bias or 0, int(c.bias is not None))
 
     def run(image: Any, image_start: int, weight: Any, weight_start: int, bias: Any, bias_start: int, out: Any) -> None:
-        kernel(*sizes, image, image_start, *before, weight, weight_start + start, *steps, bias, bias_start, *shift, out, *c.out, c.rows, images)
+        for first, sizes, after in slices:
+            kernel(*sizes, image, image_start + first, *before, weight, weight_start + start, *steps, bias, bias_start, *shift, out, *after)
 
     return run
 

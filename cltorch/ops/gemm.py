@@ -11,7 +11,7 @@ from ..core.tensor import Tensor, alias
 from ..dtype import dtype
 from ..runtime.device import Device
 from ..shape import Size, broadcast_shapes, broadcast_strides, collapse, contiguous_strides
-from .gemm_plan import Block, Plan, Side, ceil, lanes_of, layout, plan, vector_bytes
+from .gemm_plan import Block, Plan, Side, bounded, ceil, lanes_of, layout, plan, vector_bytes
 
 Number = int | float | complex
 Geometry = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
@@ -65,10 +65,13 @@ def _grid(dev: Device, p: Problem, chosen: Plan) -> Launch:
     tile = dict(chosen.tunables)
     kernel = dispatch.kernel(dev, "matmul/grid", dtype=p.d, **tile)
     local = (tile["TN"] // tile["RN"], tile["TM"] // tile["RM"], 1)
-    size = (ceil(p.n, tile["TN"]) * local[0], ceil(p.m, tile["TM"]) * local[1], p.batch)
+    slices = [(first, p._replace(m=rows), (ceil(p.n, tile["TN"]) * local[0], ceil(rows, tile["TM"]) * local[1], p.batch))
+              for first, rows in bounded(p.m, p.n * p.k * p.batch, tile["TM"])]
 
     def launch(a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: Any, c_start: int, scalars: tuple) -> None:
-        kernel(size, local, a, a_start, *p.a, b, b_start, *p.b, *p.tail(d, d_start, c, c_start), *scalars)
+        for first, part, size in slices:
+            tail = part.tail(d, d_start + first * p.add.row, c, c_start + first * p.c.row)
+            kernel(size, local, a, a_start + first * p.a.row, *p.a, b, b_start, *p.b, *tail, *scalars)
 
     return launch
 

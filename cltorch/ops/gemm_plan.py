@@ -15,6 +15,7 @@ from ..runtime.device import Device
 
 LOCAL_BYTES = 32 * 1024
 SMALL = 32 * 1024  # multiplications below which one simple launch beats packing
+MOST = 1 << 35  # multiplications of a GPU's launch: a third of a second at 100 G a second, well below any watchdog's patience
 BIG_PANEL = 1 << 18  # elements of b from which reading it in place misses the caches too often
 
 
@@ -171,3 +172,9 @@ def _vector_bytes(cl_device: Any) -> int:
 
 def ceil(count: int, size: int) -> int:
     return -(-count // size)
+
+
+def bounded(count: int, each: int, step: int) -> list[tuple[int, int]]:
+    """``count`` rows (or images) of ``each`` multiplications in slices (first, rows) of at most MOST, whole steps each: a watchdog ends what runs too long."""
+    rows = max(1, MOST // max(each * step, 1)) * step
+    return [(first, min(rows, count - first)) for first in range(0, count, rows)]

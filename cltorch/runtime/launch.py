@@ -76,10 +76,8 @@ class Kernel:
         self.device.kernels.append(self)
 
     def __call__(self, global_size: tuple, local_size: tuple | None, *args: Any) -> None:
-        if self.waits:
-            self.device.submission.add(self, global_size, local_size, args)
-        else:
-            self.submit(self.device.queue, global_size, local_size, args)
+        submission = self.device.submission
+        (submission.add if self.waits else submission.at_once)(self, global_size, local_size, args)
 
     def submit(self, queue: Any, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
         """Hand a launch to the driver."""
