@@ -256,7 +256,7 @@ def share(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, groups
     """The cheapest cut of a gradient to the weights, by an estimate in cycles. Pure."""
     stage, most, lanes = room.stage // itemsize, room.sums // itemsize, _lanes(itemsize, register_bytes)
     area = axes[0].taps * axes[1].taps
-    depth, side = channels * area, room.side or (Side(4, 4) if register_bytes > 32 else Side(2, 2))
+    depth, side = channels * area, room.side or (Side(4, 4) if register_bytes > 32 else Side(2, 4))
     height, width, best = 1 if rows == 1 else side.rows, side.vectors, None
     for deep in dict.fromkeys(min(depth, room.taps, max(1, n * area)) for n in (1, 2, 3, 4, 6, 8, 12, 16, 32)):
         high = min(rows, room.pairs // deep)

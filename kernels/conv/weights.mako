@@ -12,8 +12,8 @@ TUNABLES: R by C sums in registers at a time, VW lanes.
 <%namespace name="stage" file="stage.mako"/>
 <%!
 TUNABLES = dict(
-    R=(4, 4, (1, 2, 4)),
-    C=(4, 4, (2, 3, 4)),
+    R=(4, 4, (1, 2, 3, 4)),
+    C=(4, 4, (2, 3, 4, 6)),
     VW=(8, 8, (2, 4, 8, 16)),
     STAGE=(8192, 8192, (512, 1024, 2048, 4096, 8192, 16384)),
     GRAD=(12288, 12288, (768, 1536, 3072, 6144, 12288, 24576)),
@@ -78,10 +78,7 @@ void weights(${stage.parameters(dtype)},
           const V u${r} = *(const VU *)(x${r} + p);
 % endfor
 % for c in range(C):
-          const V v${c} = *(const VU *)(y${c} + p);
-% endfor
-% for r in range(R):
-          ${" ".join(f"s{r}_{c} += u{r} * v{c};" for c in range(C))}
+          { const V v = *(const VU *)(y${c} + p); ${" ".join(f"s{r}_{c} += u{r} * v;" for r in range(R))} }
 % endfor
         }
 % for r in range(R):
