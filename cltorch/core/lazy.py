@@ -7,6 +7,7 @@ reads, an assignment into part of a storage, ``cuda.synchronize`` or a recorded 
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from typing import Any, cast
 from weakref import ref
 
@@ -114,19 +115,16 @@ def _calibrate() -> int:
 _BASE = _calibrate()
 
 
-def _layouts(walk: _Walk, out: tuple[int, tuple[int, ...]] | None) -> tuple[int, tuple[int, ...], list[int], list[tuple], tuple]:
-    """Rank, sizes, layout and strides of each leaf, and (layout, strides) of a strided output."""
-    shape = walk.shape
-    assert shape is not None
+@lru_cache(maxsize=8192)
+def _layouts(shape: tuple[int, ...], leaves: tuple[tuple[Any, bool], ...],
+             out: tuple[int, ...] | None) -> tuple[int, tuple[int, ...], list[int], list[tuple], tuple]:
+    """Rank, sizes, layout and strides of each leaf, and (layout, strides) of a strided output. ``leaves``: (strides, None where dense; whether it
+    starts behind an offset); ``out``: the output's strides."""
     dense = contiguous_strides(shape)
-    rows = [leaf[3] if leaf[3] is not None else dense for leaf in walk.leaves]
-    if out is not None:
-        rows.append(out[1])
-    else:
-        rows.append(dense)
-    sizes, strides = collapse(shape, *rows)
+    rows = [dense if strides is None else strides for strides, _ in leaves]
+    sizes, strides = collapse(shape, *rows, dense if out is None else out)
     plain = len(sizes) == 1
-    codes = [_layout(s, leaf, plain) for s, leaf in zip(strides, walk.leaves, strict=False)]
+    codes = [_layout(s, leaf, plain) for s, leaf in zip(strides, leaves, strict=False)]
     last = strides[-1]
     out_code = DENSE if out is None else (UNIT if last[-1] == 1 else STRIDED)
     if plain and out_code != STRIDED and max(codes, default=0) <= SINGLE and (out is None or last[-1] == 1):
@@ -134,13 +132,13 @@ def _layouts(walk: _Walk, out: tuple[int, tuple[int, ...]] | None) -> tuple[int,
     return len(sizes), sizes, codes, [s if c >= UNIT else () for s, c in zip(strides, codes, strict=False)], (out_code, last)
 
 
-def _layout(strides: tuple[int, ...], leaf: tuple, plain: bool) -> int:
-    if leaf[3] is None:
+def _layout(strides: tuple[int, ...], leaf: tuple[Any, bool], plain: bool) -> int:
+    if leaf[0] is None:
         return DENSE
     if not any(strides):
         return SINGLE
     if plain and strides[0] == 1:
-        return SHIFTED if leaf[2] else DENSE
+        return SHIFTED if leaf[1] else DENSE
     return UNIT if strides[-1] == 1 else CONSTANT if strides[-1] == 0 else STRIDED
 
 
@@ -163,7 +161,8 @@ def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[
         rank, sizes, strides, out_layout = 0, cast("tuple[int, ...]", ()), None, (DENSE, ())
         codes = [DENSE] * len(walk.leaves)
     else:
-        rank, sizes, codes, strides, out_layout = _layouts(walk, target)
+        leaves = tuple([(leaf[3], leaf[2] != 0) for leaf in walk.leaves])
+        rank, sizes, codes, strides, out_layout = _layouts(walk.shape, leaves, out and out[3])
     large = first.numel >= 1 << 31 or bool((rank or out is not None) and _reach(walk, out) >= 1 << 31)
     key = (*walk.key, *[leaf[1].index * 8 + code for leaf, code in zip(walk.leaves, codes, strict=True)], -3, *written,
            rank, out_layout[0], large)
