@@ -93,9 +93,9 @@ def test_only_what_is_called_is_put_in_front() -> None:
 
 def test_what_a_function_calls_comes_before_it() -> None:
     text = prelude("asinh_f32(x)", wide=True)
-    order = [text.index(f"static inline float {name}(") for name in ("log_tail_f32", "log1p_f32", "asinh_f32")]
+    order = [text.index(f" float {name}(") for name in ("log_tail_f32", "log1p_f32", "asinh_f32")]
     assert order == sorted(order)
-    assert text.count("static inline float log_tail_f32(") == 1
+    assert text.count(" float log_tail_f32(") == 1
 
 
 def test_fp64_is_enabled_where_double_is_used() -> None:
@@ -105,7 +105,7 @@ def test_fp64_is_enabled_where_double_is_used() -> None:
 
 def test_functions_without_a_suffix_and_complex_definitions() -> None:
     assert "static inline uint4 philox(" in prelude("w = philox_at(seed, 0, i)", wide=False)
-    assert "static inline float2 exp_c64(" in prelude("exp_c64(z)", wide=True)
+    assert "static inline __attribute__((always_inline)) float2 exp_c64(" in prelude("exp_c64(z)", wide=True)
     assert library_has("tanh", float16) and library_has("exp", complex64) and not library_has("tanh", int32)
 
 

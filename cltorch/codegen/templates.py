@@ -282,6 +282,10 @@ def _function_template(name: str) -> Template:
         raise TemplateError(f"function {name} of {_library()[name].file} can't be read: {error}") from error
 
 
+# A loop that holds a call isn't vectorised, and clang leaves a call of what is large and called twice. GPUs' compilers inline everything.
+INLINE = "static inline __attribute__((always_inline)) "
+
+
 @cache
 def _function(key: tuple[str, str], wide: bool) -> _Function:
     name, suffix = key
@@ -291,6 +295,8 @@ def _function(key: tuple[str, str], wide: bool) -> _Function:
         context |= {"t": t, "poly": partial(polynomial, t), "builtin": partial(forward_to_builtin, t),
                     "intrinsic": partial(forward_to_intrinsic, t), "native": t.is_float and (t.s == "f64" or not wide)}
     text = _text(_function_template(name).get_def(name), context)
+    if wide:
+        text = text.replace("static inline ", INLINE)
     if not _COMMENT.sub("", "\n".join(line for line in text.splitlines() if not line.startswith("#line"))).strip():
         return _Function("", ())
     return _Function(text, tuple(call for call in _calls(text) if call != key))

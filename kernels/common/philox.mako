@@ -23,16 +23,14 @@ COS_F64 = (0.041666666666666664, -0.0013888888888888887, 2.4801587301584645e-05,
 
 <%def name="philox(wide)">
 static inline uint4 philox(uint2 key, uint4 counter) {
-  uint a = counter.x, b = counter.y, c = counter.z, d = counter.w, k = key.x, l = key.y;
-  for (int round = 0; round < 10; round++) {
-    const ulong p = (ulong)a * 0xd2511f53u, q = (ulong)c * 0xcd9e8d57u;
-    a = (uint)(q >> 32) ^ b ^ k;
-    b = (uint)q;
-    c = (uint)(p >> 32) ^ d ^ l;
-    d = (uint)p;
-    k += 0x9e3779b9u;
-    l += 0xbb67ae85u;
-  }
+  uint a = counter.x, b = counter.y, c = counter.z, d = counter.w;
+  const uint k = key.x, l = key.y;
+## written out: a loop over blocks is vectorised only where it holds no other loop
+% for turn in range(10):
+  { const ulong p = (ulong)a * 0xd2511f53u, q = (ulong)c * 0xcd9e8d57u;
+    a = (uint)(q >> 32) ^ b ^ (k + ${f"{turn * 0x9e3779b9 & 0xffffffff:#x}u"}); b = (uint)q;
+    c = (uint)(p >> 32) ^ d ^ (l + ${f"{turn * 0xbb67ae85 & 0xffffffff:#x}u"}); d = (uint)p; }
+% endfor
   return (uint4)(a, b, c, d);
 }
 </%def>

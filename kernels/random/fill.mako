@@ -46,7 +46,7 @@ ${element(k)}
 V = T.c if real else "long" if kind in ("integer", "long") else "int"
 source = None if real else "int64" if kind in ("integer", "long") else "int32"
 def value(k):
-    return dtype.store("out", f"{per} * block + {k}", f"v{k}" if real else dtype.cast(ctype(source), f"v{k}"))
+    return dtype.store("out", f"{per} * (size_t)block + {k}", f"v{k}" if real else dtype.cast(ctype(source), f"v{k}"))
 %>
 __kernel ${"__attribute__((reqd_work_group_size(1, 1, 1)))" if wide else ""}
 void fill(__global ${dtype.storage} *restrict out, const uint n, const ulong seed, const ulong offset
