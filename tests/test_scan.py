@@ -83,6 +83,14 @@ def test_long_sum_is_accurate(device: Any) -> None:
         assert np.max(np.abs(got - want) / want) < 3e-7
 
 
+@pytest.mark.parametrize("n", [5, 100])
+def test_infinite_sums(n: int, device: Any) -> None:
+    x = random((3, n))
+    x[0, 3], x[1, 1], x[1, 2], x[2, 2] = float("inf"), float("-inf"), float("inf"), float("nan")
+    for dim, y in ((1, x), (0, x.mT), (1, x.flip(1))):
+        compare("cumsum", y, dim, device=device)
+
+
 def test_diff(device: Any) -> None:
     x = random((5, 6))
     for options in (dict(n=2), dict(dim=0, n=3), dict(n=9), dict(n=0), dict(dim=0, n=1)):

@@ -7,7 +7,8 @@ kind      sum: with the rounding errors carried along; value: by `combine` over 
 columns   False: inner is 1. True: inner > 1, lanes run over it
 reverse   from the last element to the first
 stage     totals: only each chunk's result, into t0 and t1; scan: with chunks > 1 it starts from the totals of the chunks before
-wide      a work-item scans chunks; in rows by blocks of 32 that start from nothing, so that they overlap in the processor
+wide      a work-item scans chunks; in rows by blocks of 32 that start from nothing, so that they overlap in the processor. Whole blocks of a real sum
+          are four vectors, each scanned in three steps: an addition of itself moved by 1, 2 and 4 places
 grid      rows: a work-group a chunk, ITEMS elements a work-item, and a scan in local memory; columns: a work-item a column
 Called by ops/scan.py.
 </%doc>
@@ -17,6 +18,7 @@ Called by ops/scan.py.
   fields = dict(sum=("a", "low"), value=("a",), pair=("a", "i"), affine=("f", "a"))[kind]
   types = dict(a=acc.c, low=acc.c, f=acc.c, i="uint")
   first, last = ("0", "-1") if reverse else ("0", "1")
+  vectors = kind == "sum" and not acc.is_complex  # their additions are plain ones of vectors
   start = getattr(acc, identity) if isinstance(identity, str) else acc.lit(identity)
 %>
 ## the index first: Mesa's rusticl loses a member that follows padding
@@ -50,7 +52,8 @@ static inline acc_t acc_merge(const acc_t p, const acc_t q) {
 % endif
 }
 
-<%def name="value_of(r)"><% return f"{r}.a + {r}.low" if kind == "sum" else f"{r}.a" %></%def>
+## a sum that became infinite has NaN for its rounding errors
+<%def name="value_of(r)"><% return f"({r}.low == {r}.low ? {r}.a + {r}.low : {r}.a)" if kind == "sum" else f"{r}.a" %></%def>
 
 ## the accumulator `target` of the element that lies at `at` and comes as the k-th
 <%def name="element(target, at, k)"><%
@@ -93,6 +96,8 @@ static inline acc_t acc_merge(const acc_t p, const acc_t q) {
   numbers += ["outer", "n", "inner", "chunks", "per"]
   def place(k):
       return f"n - 1 - ({k})" if reverse else f"({k})"
+  def in_block(j):
+      return f"(31 - {j})" if reverse else j
 %>
 __kernel __attribute__((reqd_work_group_size(${WG}, 1, 1)))
 void scan(${", ".join(memory)}, ${", ".join(f"const uint {name}" for name in numbers)})
@@ -107,7 +112,36 @@ void scan(${", ".join(memory)}, ${", ".join(f"const uint {name}" for name in num
 %     if stage == "scan":
     for (uint k = task - s; k < task; k++) carry = acc_merge(carry, ${total("k")});
 %     endif
-    for (uint from = lo; from < hi; from += 32) {
+    uint from = lo;
+%     if vectors:
+    for (; hi - from >= 32; from += 32) {
+      const size_t first = base + ${"(n - 32 - from)" if reverse else "from"};
+      ${acc.c}8 part[4];
+      ${acc.c} *const x = (${acc.c} *)part;
+      ${acc.c} sum = ${acc.zero};
+      for (uint j = 0; j < 32; j++) {
+        ${element("e", f"first + {in_block('j')}", "j")}
+        x[j] = e.a;
+      }
+      #pragma unroll
+      for (uint j = 0; j < 4; j++) {
+        ${acc.c}8 v = part[j];
+        v += (${acc.c}8)(${acc.zero}, v.s0, v.s12, v.s3456);
+        v += (${acc.c}8)(${acc.zero}, ${acc.zero}, v.s01, v.s2345);
+        v += (${acc.c}8)((${acc.c}4)(${acc.zero}), v.s0123);
+        part[j] = v + sum;
+        sum += v.s7;
+      }
+%       if stage == "scan":
+      for (uint j = 0; j < 32; j++) {
+        const acc_t r = acc_merge(carry, (acc_t){x[j], ${acc.zero}});
+        ${store("r", f"first + {in_block('j')}")}
+      }
+%       endif
+      carry = acc_merge(carry, (acc_t){sum, ${acc.zero}});
+    }
+%     endif
+    for (; from < hi; from += 32) {
       const uint to = min(hi, from + 32);
       acc_t near = acc_none();
       for (uint k = from; k < to; k++) {
