@@ -1,4 +1,4 @@
-"""Element addresses of indexed positions, and the three things done with them: take, put, accumulate. Bounds are checked on the device.
+"""Element addresses of indexed positions, and what is done with them: read and take, put, accumulate. Bounds are checked on the device.
 
 An address is the element offset, from a tensor's start, that a position of an indexed result reads or writes. The kernel that computes
 addresses reports indices out of bounds in a small buffer per device; ``poll_errors`` raises them. It runs by itself when the host waits for
@@ -105,10 +105,24 @@ def addresses(indexed: Sequence[Indexed], shape: tuple[int, ...], base: tuple[in
 
     ``wrap``: whether negative indices count from the end.
     """
-    dev = indexed[0].index._dev
-    out = dispatch.empty((prod(shape),), int32, dev)
+    out = dispatch.empty((prod(shape),), int32, indexed[0].index._dev)
+    _locate(out, None, indexed, shape, base, wrap)
+    return out
+
+
+def read(x: Tensor, indexed: Sequence[Indexed], shape: tuple[int, ...], base: tuple[int, ...] | None = None, wrap: bool = True) -> Tensor:
+    """x's elements at those addresses, in one launch; x's dimensions are all indexed, or part of ``base``."""
+    out = dispatch.empty(shape, x.dtype, x._dev)
+    dispatch.numel_32("indexing", x)
+    _locate(out, x, indexed, shape, base, wrap)
+    return out
+
+
+def _locate(out: Tensor, x: Tensor | None, indexed: Sequence[Indexed], shape: tuple[int, ...], base: tuple[int, ...] | None, wrap: bool) -> None:
+    """Fills ``out`` with the addresses of every position of ``shape``, or with what lies there in x."""
+    dev = out._dev
     if out.numel() == 0:
-        return out
+        return
     index = int32 if all(i.index.dtype is int32 for i in indexed) else int64
     given = [i.index.to(index) for i in indexed]
     for t in (out, *given):
@@ -118,9 +132,10 @@ def addresses(indexed: Sequence[Indexed], shape: tuple[int, ...], base: tuple[in
     arguments: list[Any] = [n for pair in zip(sizes, steps, strict=True) for n in pair]
     for t, i, s in zip(given, indexed, merged, strict=True):
         arguments += (dispatch.buffer(t), t.offset, i.size, i.stride, i.dim, *s)
-    kernel = dispatch.kernel(dev, "indexing/address", index=index, count=len(given), rank=len(sizes))
-    kernel(*dispatch.groups(dev, out.numel()), dispatch.buffer(out), dispatch.buffer(flags_of(dev)), out.numel(), int(wrap), *arguments)
-    return out
+    source = () if x is None else (dispatch.buffer(x), x.offset)
+    kernel = dispatch.kernel(dev, "indexing/address", "address" if x is None else "read", raw="" if x is None else raw(x), index=index, count=len(given),
+                             rank=len(sizes))
+    kernel(*dispatch.groups(dev, out.numel()), dispatch.buffer(out), *source, dispatch.buffer(flags_of(dev)), out.numel(), int(wrap), *arguments)
 
 
 def take(x: Tensor, address: Tensor, columns: Columns, shape: tuple[int, ...]) -> Tensor:

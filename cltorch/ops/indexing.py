@@ -12,7 +12,7 @@ from ..core.tensor import Tensor
 from ..dtype import bool_, int32, int64, uint8
 from ..shape import broadcast_shapes, contiguous_strides, normalize_dim
 from . import subscript
-from .addressing import Columns, Indexed, accumulate, addresses, put, take, zeros_like_shape
+from .addressing import Columns, Indexed, accumulate, addresses, put, read, take, zeros_like_shape
 from .arguments import same_device
 from .compaction import mask_indices, positions, truth, unravel
 from .registry import composite, write_out
@@ -149,12 +149,17 @@ def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
 # element by element along one dimension
 
 
-def gather_addresses(shape: tuple[int, ...], strides: tuple[int, ...], d: int, index: Tensor, wrap: bool = False) -> Tensor:
-    """Addresses of x[i0, .., index[i0, .., id, ..], ..] for every position of index."""
+def _gathered(shape: tuple[int, ...], strides: tuple[int, ...], d: int, index: Tensor) -> tuple[list[Indexed], tuple[int, ...], tuple[int, ...] | None]:
+    """gather's positions, as ``addresses`` takes them: x[i0, .., index[i0, .., id, ..], ..] for every position of index."""
     if not shape:
-        return addresses([Indexed(index, 1, 1, 0)], index.shape, wrap=wrap)
+        return [Indexed(index, 1, 1, 0)], index.shape, None
     base = tuple([0 if axis == d else s for axis, s in enumerate(strides)])
-    return addresses([Indexed(index, shape[d], strides[d], d)], index.shape, base, wrap)
+    return [Indexed(index, shape[d], strides[d], d)], index.shape, base
+
+
+def gather_addresses(shape: tuple[int, ...], strides: tuple[int, ...], d: int, index: Tensor) -> Tensor:
+    """Addresses of gather's elements in a tensor of that shape and those strides."""
+    return addresses(*_gathered(shape, strides, d, index), wrap=False)
 
 
 def check_gather(name: str, x: Tensor, d: int, index: Tensor) -> None:
@@ -172,7 +177,7 @@ def pick(x: Tensor, d: int, index: Tensor) -> Tensor:
     if index.numel() == 0:
         return x.new_empty(index.shape)
     shape = x.shape
-    out = take(x, gather_addresses(x.shape, x._strides, d, index), Columns(), index.shape)
+    out = read(x, *_gathered(x.shape, x._strides, d, index), wrap=False)
     return taped("Gather", out, (x, lambda g: drop(g, shape, d, index)), index=index)
 
 

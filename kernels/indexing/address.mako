@@ -2,13 +2,20 @@
 out[i] = base(i) + sum over k of index_k(i) * step<k>: the element offset that a position of an indexed result reads or writes.
 With wrap, negative indices count from the end. An index out of bounds is taken as 0 (so that no kernel that follows reads outside) and
 reported: the first one to find flags[0] == 0 writes (1, dim, size, low and high half of the index).
-Called by ops/indexing.py and ops/scatter.py.
+The kernel `read` writes the element of x that lies at data0 + that offset instead: one launch and no table where each index names one element.
+Called by ops/addressing.py.
 
 index    type of the index tensors      count   how many of them      rank   dimensions of the result, sizes d<axis>
+raw      read: C type of an element's bits; empty for addresses
 b<axis>  stride of base                 t<k>_<axis>  stride of index tensor k      limit<k>, dim<k>  size and number of its dimension
 </%doc>
 __kernel ${"__attribute__((reqd_work_group_size(1, 1, 1)))" if wide else ""}
-void address(__global int *restrict out, volatile __global int *flags, const uint n, const int wrap
+% if raw:
+void read(__global ${raw} *restrict out, __global const ${raw} *restrict data, const uint data0,
+% else:
+void address(__global int *restrict out,
+% endif
+    volatile __global int *flags, const uint n, const int wrap
 % for axis in range(rank):
   , const uint d${axis}, const uint b${axis}
 % endfor
@@ -20,7 +27,8 @@ void address(__global int *restrict out, volatile __global int *flags, const uin
 % endfor
 )
 {
-<% last = rank - 1 %>
+<% last, found = rank - 1, (lambda a: f"data[data0 + {a}]" if raw else f"(int){a}") %>
+## where a row begins: base, and in index tensor k at i<k>
 <%def name="origin(row, column)">
     uint base = ${column} * b${last};
 % for k in range(count):
@@ -37,48 +45,60 @@ void address(__global int *restrict out, volatile __global int *flags, const uin
     }
 % endfor
 </%def>
-<%def name="resolve(at, bad)">
+## adds the part of each index to `a`, whatever the index is
+<%def name="resolve(column)">
 % for k in range(count):
       {
-        long v = (long)p${k}[i${k}${at(k)}];
-        v += v < 0 && wrap ? (long)limit${k} : 0;
-        const int inside = v >= 0 && v < (long)limit${k};
-        ${bad} |= !inside;
-        a += (inside ? (uint)v : 0) * step${k};
-      }
-% endfor
-</%def>
-<%def name="report(at)">
-% for k in range(count):
-      {
-        const long v = (long)p${k}[i${k}${at(k)}];
-        if ((v < (wrap ? -(long)limit${k} : 0) || v >= (long)limit${k}) && atomic_cmpxchg(flags, 0, 1) == 0) {
+        const long given = (long)p${k}[i${k} + ${column} * t${k}_${last}], v = given < 0 && wrap ? given + (long)limit${k} : given;
+        if (v >= 0 && v < (long)limit${k}) {
+          a += (uint)v * step${k};
+        } else if (atomic_cmpxchg(flags, 0, 1) == 0) {
           flags[1] = dim${k};
           flags[2] = (int)limit${k};
-          flags[3] = (int)(uint)((ulong)v & 0xffffffffUL);
-          flags[4] = (int)(uint)((ulong)v >> 32);
+          flags[3] = (int)(uint)((ulong)given & 0xffffffffUL);
+          flags[4] = (int)(uint)((ulong)given >> 32);
         }
       }
 % endfor
+</%def>
+<%def name="add_inside(k, at)">
+          for (uint j = 0; j < width; j++) {
+            const long v = (long)from${k}[${at}];
+            far |= v < 0 || v >= (long)limit${k};
+            a_[j] += (uint)v * step${k};
+          }
 </%def>
 % if wide:
   const uint per = (n + (uint)get_num_groups(0) - 1) / (uint)get_num_groups(0);
   uint i = (uint)get_group_id(0) * per;
   const uint hi = i + per < n ? i + per : n;
+  uint a_[64];
   while (i < hi) {
     uint row = i / d${last};
     const uint c = i - row * d${last}, left = d${last} - c, length = left < hi - i ? left : hi - i;
     ${origin("row", "c")}
-    int bad = 0;
-    for (uint j = 0; j < length; j++) {
-      uint a = base + j * b${last};
-      ${resolve(lambda k: f" + j * t{k}_{last}", "bad")}
-      out[i + j] = (int)a;
-    }
-    if (bad)
-      for (uint j = 0; j < length; j++) {
-        ${report(lambda k: f" + j * t{k}_{last}")}
+    for (uint first = 0; first < length; first += 64) {
+      const uint width = length - first < 64 ? length - first : 64;
+      __global ${raw or "int"} *restrict to = out + i + first;
+      int far = 0;  // whether an index needs more than to be added: the loops for the others are plain ones
+      for (uint j = 0; j < width; j++) a_[j] = base + (first + j) * b${last};
+% for k in range(count):
+      {
+        __global const ${index.storage} *restrict from${k} = p${k} + i${k} + first * t${k}_${last};
+        if (t${k}_${last} == 1) {
+          ${add_inside(k, "j")}
+        } else {
+          ${add_inside(k, f"j * t{k}_{last}")}
+        }
       }
+% endfor
+      for (uint j = 0; far && j < width; j++) {
+        uint a = base + (first + j) * b${last};
+        ${resolve("(first + j)")}
+        a_[j] = a;
+      }
+      for (uint j = 0; j < width; j++) to[j] = ${found("a_[j]")};
+    }
     i += length;
   }
 % else:
@@ -86,13 +106,9 @@ void address(__global int *restrict out, volatile __global int *flags, const uin
     uint row = i / d${last};
     const uint c = i - row * d${last};
     ${origin("row", "c")}
-    int bad = 0;
     uint a = base;
-    ${resolve(lambda k: "", "bad")}
-    out[i] = (int)a;
-    if (bad) {
-      ${report(lambda k: "")}
-    }
+    ${resolve("0")}
+    out[i] = ${found("a")};
   }
 % endif
 }
