@@ -49,6 +49,22 @@ def test_indices(name: str, device: Any) -> None:
     assert got.dtype is cltorch.int64 and got.tolist() == want.tolist()
 
 
+@pytest.mark.parametrize("options", [dict(kernel_size=3, stride=1, padding=1), dict(kernel_size=3, stride=2, padding=1), dict(kernel_size=2, stride=3),
+                                     dict(kernel_size=(2, 3), stride=(1, 2), padding=(1, 1), dilation=(1, 5), ceil_mode=True)], ids=str)
+def test_long_rows(options: dict[str, Any], device: Any) -> None:
+    array = np.random.default_rng(0).integers(0, 4, (2, 4, 401)).astype("f")
+    array[0, 1:3, 7:40] = -np.inf
+    array[1, 2, ::17] = np.nan
+    want, places = torch.nn.functional.max_pool2d(torch.tensor(array), return_indices=True, **options)
+    got, where = F["max_pool2d"](cltorch.tensor(array, device=device), return_indices=True, **options)
+    assert np.array_equal(got.numpy(force=True), want.numpy(), equal_nan=True)
+    numbers = ~np.isnan(want.numpy())
+    assert np.array_equal(where.numpy(force=True)[numbers], places.numpy()[numbers])
+    if "dilation" not in options:
+        want = torch.nn.functional.avg_pool2d(torch.tensor(array).nan_to_num(neginf=0), **options)
+        assert_close(F["avg_pool2d"](cltorch.tensor(array, device=device).nan_to_num(neginf=0), **options), want.numpy(), dtype=cltorch.float32)
+
+
 def test_nan_wins(device: Any) -> None:
     x = cltorch.tensor([[[1.0, float("nan"), 3.0, 2.0]]], device=device)
     got = F["max_pool1d"](x, 2)

@@ -6,7 +6,8 @@ maximum         out, where (flat index in the plane; the first of equal ones; Na
 maximum_back    out[place] = sum of g of the windows whose `where` is the place: a gather, no atomics
 average         out = sum / divisor; divisor: the given one, else the window's size with (include_pad) or without the padding
 average_back    out[place] = sum of g / divisor of the windows that hold the place
-A work-item takes whole rows of the result (wide) or single elements (grid). Backward in wide, where sums are kept in the result's own type, a work-item owns
+A work-item takes whole rows of the result (wide) or single elements (grid). In wide, windows of one size are walked place by place, each for 64
+windows of a row in one plain loop. Backward in wide, where sums are kept in the result's own type, a work-item owns
 whole planes and adds each window's share where it belongs, in the windows' order: nobody else writes there. Called by ops/pooling.py.
 </%doc>
 <%def name="start_of(d, o)"><%
@@ -44,7 +45,69 @@ whole planes and adds each window's share where it belongs, in the windows' orde
       const int ${d}high = (${x} + ${d}p) / ${d}s, ${d}to = ${d}high < ${d}o ? ${d}high : ${d}o - 1;
 % endif
 </%def>
-<% back = what.endswith("back"); rows, columns = ("hn", "wn") if back else ("ho", "wo"); spread = wide and back and not dtype.is_half %>
+<%
+  back = what.endswith("back")
+  rows, columns = ("hn", "wn") if back else ("ho", "wo")
+  spread, sliding = wide and back and not dtype.is_half, wide and not back and not adaptive
+  acc = dtype if what == "maximum" else dtype.acc
+%>
+## sliding: the element at place `at` + c * step of the plane joins window c
+<%def name="join(step)">
+            for (int c = cfrom; c < cto; c++) {
+              const ${dtype.c} v = ${dtype.load("from", f"at + c * {step}")};
+% if what == "maximum":
+              const int take = (v > best[c]) | ((v != v) & (best[c] == best[c])) | (place[c] < 0);  // no branch: which wins can't be predicted
+              best[c] = take ? v : best[c];
+              place[c] = take ? at + c * ${step} : place[c];
+% else:
+              best[c] += v;
+% endif
+            }
+</%def>
+<%def name="slide()">
+    const int oh = r;
+    __global const ${dtype.storage} *restrict from = x + x0 + plane * (uint)(hn * wn);
+    for (int first = 0; first < wo; first += 64) {
+      const int width = wo - first < 64 ? wo - first : 64;
+      ${acc.c} best[64];
+% if what == "maximum":
+      int place[64];
+% endif
+      for (int c = 0; c < width; c++) {
+        best[c] = ${acc.lowest if what == "maximum" else acc.zero};
+% if what == "maximum":
+        place[c] = -1;
+% endif
+      }
+      for (int kh = 0; kh < hk; kh++) {
+        const int h = oh * hs - hp + kh * hd;
+        if (h < 0 || h >= hn) continue;
+        for (int kw = 0; kw < wk; kw++) {
+          const int w = first * ws - wp + kw * wd, at = h * wn + w;  // of the first window; the others' places lie inside from cfrom to cto
+          const int cfrom = w < 0 ? (ws - 1 - w) / ws : 0, most = w < wn ? (wn - 1 - w) / ws + 1 : 0, cto = most < width ? most : width;
+          if (ws == 1) {
+            ${join("1")}
+          } else if (ws == 2) {
+            ${join("2")}
+          } else {
+            ${join("ws")}
+          }
+        }
+      }
+      const uint i = row * (uint)wo + (uint)first;
+      for (int c = 0; c < width; c++) {
+% if what == "maximum":
+        ${dtype.store("out", "i + c", "best[c]")};
+        where[i + c] = place[c] < 0 ? 0 : place[c];  // a window of large dilation may have no element
+% else:
+        const int ow = first + c;
+${window()}
+        ${divisor()}
+        ${dtype.store("out", "i + c", "best[c] / share")};
+% endif
+      }
+    }
+</%def>
 __kernel ${"__attribute__((reqd_work_group_size(1, 1, 1)))" if wide else ""}
 void ${what}(__global ${dtype.storage} *restrict out,
 % if what == "maximum":
@@ -88,7 +151,11 @@ ${window()}
   for (uint row = lo; row < hi; row++) {
     const uint plane = row / (uint)${rows};
     const int r = (int)(row - plane * (uint)${rows});
+% if sliding:
+${slide()}
+% else:
     for (int c = 0; c < ${columns}; c++) {
+% endif
 % else:
   const uint total = planes * (uint)${rows} * (uint)${columns};
   for (uint at = get_global_id(0); at < total; at += get_global_size(0)) {
@@ -96,6 +163,7 @@ ${window()}
     const int c = (int)(at - row * (uint)${columns}), r = (int)(row - plane * (uint)${rows});
     {
 % endif
+% if not sliding:
       const uint i = row * (uint)${columns} + (uint)c;
 % if not back:
       const int oh = r, ow = c;
@@ -138,6 +206,7 @@ ${window()}
       ${dtype.store("out", "i", "sum")};
 % endif
     }
+% endif
   }
 }
 % endif
