@@ -451,6 +451,22 @@ def test_large_gather_matches_numpy() -> None:
     assert torch is not None
 
 
+@pytest.mark.parametrize("d", [0, 1, 2])
+@pytest.mark.parametrize("op", ["sum", "prod", "amax", "amin", "mean"])
+def test_lines_of_any_direction(d: int, op: str) -> None:
+    rng = np.random.default_rng(0)
+    shape, index_shape = [5, 70, 90], [5, 70, 90]
+    shape[d], index_shape[d] = 7, 40
+    index, x, source = rng.integers(0, 7, index_shape), rng.standard_normal(shape), rng.standard_normal(index_shape)
+    for dtype in ("float32", "float16", "int64"):
+        got, want = ((m.tensor(x * 3).to(getattr(m, dtype)), m.tensor(source * 3).to(getattr(m, dtype)), m.tensor(index)) for m in (cltorch, torch))
+        ours = [t.to(DEVICE) for t in got]
+        theirs = list(want)
+        result = [t[0].mT.clone().mT.scatter_reduce(d, t[2], t[1], op) for t in (ours, theirs)]
+        tolerance = {"float32": 1e-4, "float16": 5e-2, "int64": 0}[dtype]
+        np.testing.assert_allclose(host(result[0]).astype(np.float64), result[1].double().numpy(), rtol=tolerance, atol=tolerance)
+
+
 def test_accumulated_values_may_start_behind_an_offset(device: cltorch.device) -> None:
     """A contiguous part of a longer tensor: its first element isn't its memory's."""
     values, index = cltorch.arange(6.0, device=device)[3:], cltorch.tensor([0, 1, 1], device=device)

@@ -12,7 +12,7 @@ from ..core.tensor import Tensor
 from ..dtype import bool_, int32, int64, uint8
 from ..shape import broadcast_shapes, contiguous_strides, normalize_dim
 from . import subscript
-from .addressing import Columns, Indexed, accumulate, addresses, put, read, take, zeros_like_shape
+from .addressing import Columns, Indexed, accumulate, accumulate_lines, addresses, put, read, take, zeros_like_shape
 from .arguments import same_device
 from .compaction import mask_indices, positions, truth, unravel
 from .registry import composite, write_out
@@ -184,7 +184,7 @@ def pick(x: Tensor, d: int, index: Tensor) -> Tensor:
 def drop(g: Tensor, shape: tuple[int, ...], d: int, index: Tensor) -> Tensor:
     """Zeros of ``shape`` with g added at gather's places: its adjoint."""
     out = zeros_like_shape(g, shape)
-    accumulate(out, gather_addresses(tuple(shape), contiguous_strides(tuple(shape)), d, index), Columns(), g.contiguous())
+    accumulate_lines(out, gather_addresses(tuple(shape), contiguous_strides(tuple(shape)), d, index), index.shape, d, g.contiguous())
     return taped("ScatterAdd", out, (g, lambda gg: pick(gg, d, index)))
 
 

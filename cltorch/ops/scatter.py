@@ -9,7 +9,7 @@ from ..core.data import tensor
 from ..core.tensor import Tensor
 from ..dtype import int64
 from ..shape import normalize_dim
-from .addressing import Columns, Indexed, accumulate, addresses, put
+from .addressing import Columns, Indexed, accumulate_lines, addresses, put
 from .arguments import same_device
 from .indexing import check_gather, gather_addresses, pick
 from .registry import composite, write_out
@@ -70,8 +70,8 @@ def scatter_add_(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     if index.numel() == 0:
         return input
     address = gather_addresses(input.shape, input._strides, d, index)
-    return overwritten("scatter_add_", input, lambda t: accumulate(t, address, Columns(), given), (input, lambda g: g), (given, lambda g: pick(g, d, index)),
-                       index=index)
+    return overwritten("scatter_add_", input, lambda t: accumulate_lines(t, address, index.shape, d, given), (input, lambda g: g),
+                       (given, lambda g: pick(g, d, index)), index=index)
 
 
 @composite("scatter_reduce_", namespace="tensor", method=True)
@@ -89,8 +89,8 @@ def scatter_reduce_(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce:
         return input
     address, old = gather_addresses(input.shape, input._strides, d, index), input.detach().clone()
     rules = _Rules(old, given.detach(), lambda t: pick(t, d, index), lambda t, s: scatter_add_(t, d, index, s), lambda t: zeroed(t, d, index), op, include_self)
-    out = overwritten("scatter_reduce_", input, lambda t: accumulate(t, address, Columns(), given, op, include_self), (input, lambda g: rules.of_self(g)),
-                      (given, lambda g: rules.of_source(g)), index=index)
+    out = overwritten("scatter_reduce_", input, lambda t: accumulate_lines(t, address, index.shape, d, given, op, include_self),
+                      (input, lambda g: rules.of_self(g)), (given, lambda g: rules.of_source(g)), index=index)
     rules.result = out.detach().clone() if out._rg else None
     return out
 

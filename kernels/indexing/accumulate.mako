@@ -2,7 +2,10 @@
 x[offset + outer(o) + a + inner(i)] = combine(that, every value[value_offset + (o, e, i)] with address[e] == a): one owner per element of x, values
 in the order of e, so the result is the same on every run and needs no float atomics.
 
-Called by ops/scatter.py for index_put(accumulate=True), index_add, scatter_add, scatter_reduce and the gradients of gathers.
+The kernel `owned` does the same in place where a table of (outer, n, inner) addresses is known to keep its lines along n apart (gather's and
+scatter's are): a work-item owns whole lines, and nothing is sorted. Not for halves, whose sums are kept in float.
+
+Called by ops/addressing.py for index_put(accumulate=True), index_add, scatter_add, scatter_reduce and the gradients of gathers.
 dtype    of x and value      op   sum, prod, amax, amin, mean
 outers, inners   number of outer and inner dimensions of x, sizes o<k>, i<k>, strides p<k>, q<k>; value is contiguous
 key, order       the addresses sorted, and where in `value` each came from      start   1 combines with what x holds, 0 replaces it
@@ -46,6 +49,35 @@ __global ${dtype.storage} *restrict x, const uint offset, __global const ${dtype
 % endif
     ${dtype.store("x", target, dtype.cast(acc, "result"))};
 </%def>
+<%def name="add(entry)">
+      {
+        const uint entry = ${entry};
+        __global ${dtype.storage} *to = x + (offset + (uint)address[entry]);
+        const ${A} a = ${acc.cast(dtype, dtype.load("to", "0"))}, v = ${acc.cast(dtype, dtype.load("value", "value_offset + entry"))};
+        const ${A} result = ${combine.format(a="a", v="v")};
+        ${dtype.store("to", "0", dtype.cast(acc, "result"))};
+      }
+</%def>
+% if owned:
+__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+void owned(__global ${dtype.storage} *restrict x, const uint offset, __global const ${dtype.storage} *restrict value, const uint value_offset,
+           __global const int *restrict address, const uint outer, const uint n, const uint inner)
+{
+  const uint lines = outer * inner, per = (lines + (uint)get_num_groups(0) - 1) / (uint)get_num_groups(0);
+  uint line = (uint)get_group_id(0) * per;
+  const uint stop = line + per < lines ? line + per : lines;
+  while (line < stop) {
+    const uint o = line / inner, column = line - o * inner, left = inner - column, width = left < stop - line ? left : stop - line;
+    const uint first = o * n * inner + column;
+    if (width == 1)
+      for (uint e = 0; e < n; e++) ${add("first + e * inner")}
+    else
+      for (uint e = 0; e < n; e++)
+        for (uint c = 0; c < width; c++) ${add("first + e * inner + c")}
+    line += width;
+  }
+}
+% else:
 __kernel ${"__attribute__((reqd_work_group_size(1, 1, 1)))" if wide else ""}
 void accumulate(${parameters()})
 {
@@ -123,3 +155,4 @@ void accumulate(${parameters()})
   }
 % endif
 }
+% endif
