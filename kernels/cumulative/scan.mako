@@ -126,9 +126,9 @@ void scan(${", ".join(memory)}, ${", ".join(f"const uint {name}" for name in num
       #pragma unroll
       for (uint j = 0; j < 4; j++) {
         ${acc.c}8 v = part[j];
-        v += (${acc.c}8)(${acc.zero}, v.s0, v.s12, v.s3456);
-        v += (${acc.c}8)(${acc.zero}, ${acc.zero}, v.s01, v.s2345);
-        v += (${acc.c}8)((${acc.c}4)(${acc.zero}), v.s0123);
+%       for by in (1, 2, 4):
+        v += (${acc.c}8)(${", ".join([acc.zero] * by + [f"v.s{k}" for k in range(8 - by)])});
+%       endfor
         part[j] = v + sum;
         sum += v.s7;
       }
