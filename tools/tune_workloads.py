@@ -50,6 +50,12 @@ def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
     return softmax(q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])) @ v
 
 
+def attention_gradient_reference(q: np.ndarray, k: np.ndarray, v: np.ndarray, g: np.ndarray) -> np.ndarray:
+    weights, scale = softmax(q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])), 1 / np.sqrt(q.shape[-1])
+    change = g @ v.swapaxes(-1, -2)
+    return weights * (change - (weights * change).sum(-1, keepdims=True)) @ k * scale
+
+
 def patches(x: np.ndarray, side: int) -> np.ndarray:
     """(n, c, h, w, side, side) for a padding that keeps h and w."""
     p = side // 2
@@ -105,6 +111,10 @@ def gradient(function: Callable[..., Tensor], leaf: Tensor, *others: Tensor, wei
     return cltorch.autograd.grad(function(leaf, *others), leaf, weights)[0]
 
 
+def attention_gradient(q: Tensor, k: Tensor, v: Tensor, g: Tensor) -> Tensor:
+    return gradient(F.scaled_dot_product_attention, q, k, v, weights=g)
+
+
 def conv2d_gradient(x: Tensor, w: Tensor, g: Tensor) -> Tensor:
     return gradient(lambda w: F.conv2d(x, w, padding=w.shape[-1] // 2), w, weights=g)
 
@@ -142,6 +152,8 @@ SIZES = ((300, 300), (1000,), (64, 33, 3), (7,))
 PRODUCTS = (Workload(normal((512, 512), (512, 512)), lambda a, b: a @ b, np.matmul),
             Workload(normal((100, 700), (700, 300)), lambda a, b: a @ b, np.matmul),
             Workload(normal((8, 130, 70), (8, 70, 90)), lambda a, b: a.bmm(b), np.matmul))
+FUSED_ATTENTION = (Workload(normal(*[(4, 4, 200, 64)] * 3), F.scaled_dot_product_attention, attention),
+                   Workload(normal(*[(2, 2, 67, 16)] * 4), attention_gradient, attention_gradient_reference))
 CONVOLUTIONS = (Workload(normal((4, 32, 28, 28), (64, 32, 3, 3)), lambda x, w: F.conv2d(x, w, padding=1), convolution),
                 Workload(normal((2, 3, 57, 61), (20, 3, 5, 5)), lambda x, w: F.conv2d(x, w, padding=2), convolution))
 CONVOLUTION_GRADIENTS = (Workload(normal((4, 32, 28, 28), (64, 32, 3, 3), (4, 64, 28, 28)), conv2d_gradient, weight_gradient, 1e-3),
@@ -149,8 +161,10 @@ CONVOLUTION_GRADIENTS = (Workload(normal((4, 32, 28, 28), (64, 32, 3, 3), (4, 64
 SORTED = (lambda x: x.sort(1), lambda x: (np.sort(x, 1), np.argsort(x, 1, kind="stable")))
 
 WORKLOADS: dict[str, tuple[Workload, ...]] = {
-    "attention/weights": (Workload(normal(*[(4, 4, 200, 32)] * 3), F.scaled_dot_product_attention, attention),
-                          Workload(normal(*[(2, 2, 67, 16)] * 3), F.scaled_dot_product_attention, attention)),
+    "attention/block": FUSED_ATTENTION,
+    "attention/panel": FUSED_ATTENTION,
+    "attention/weights": (Workload(normal(*[(40, 8, 15, 32)] * 3), F.scaled_dot_product_attention, attention),
+                          Workload(normal((16, 10, 16), *[(16, 167, 16)] * 2), F.scaled_dot_product_attention, attention)),
     "conv/correlate": CONVOLUTIONS,
     "conv/grid": CONVOLUTIONS + CONVOLUTION_GRADIENTS,
     "conv/weights": CONVOLUTION_GRADIENTS,

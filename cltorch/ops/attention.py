@@ -1,4 +1,5 @@
-"""Scaled dot product attention: a product, one kernel that scales, masks and normalises the scores, another product.
+"""Scaled dot product attention: one kernel that keeps no scores and one for its gradients, where its plan (attention_launch.py) takes the shapes;
+else a product, a kernel that scales, masks and normalises the scores, and another product. So are the gradients of gradients.
 
 Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html
 """
@@ -10,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..core import dispatch
+from ..core.autograd import needs_grad, undo_broadcast
+from ..core.modes import modes
 from ..core.tensor import Tensor
 from ..dtype import FLOATING, bfloat16, bool_, float16
 from ..shape import broadcast_shapes, broadcast_strides, collapse
+from . import attention_launch
 from .linalg import C_NAMES, matmul
 from .registry import composite, find, kernel_op
 
@@ -72,6 +76,25 @@ weights = kernel_op(
               mask=lambda g, out, causal: weights_gradient(g, out, 1.0, causal)))
 
 
+def _fused_gradients(g0: Tensor, parts: list[Tensor], mask: Tensor | None, scale: float, causal: bool, out0: Tensor, out1: Tensor) -> list[Tensor]:
+    q, k, v = parts
+    if modes.grad:
+        return _gradients_as_tensors(g0, q, k, v, mask, scale, causal)
+    found = attention_launch.backward(g0, q, k, v, mask, out0, out1, scale, causal)
+    return [undo_broadcast(d, t.shape) for d, t in zip(found, parts, strict=True)]  # before they are rounded to halves
+
+
+def _gradients_as_tensors(g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, causal: bool) -> list[Tensor]:
+    """The same in differentiable operators, for gradients of gradients."""
+    answers = weights(matmul(q, k.transpose(-2, -1)), mask, scale, causal)
+    to_scores = weights_gradient(matmul(g, v.transpose(-2, -1)), answers, scale, causal)
+    return [matmul(to_scores, k), matmul(to_scores.transpose(-2, -1), q), matmul(answers.transpose(-2, -1), g)]
+
+
+fused = kernel_op("scaled_dot_product_attention(parts, mask, scale, causal)", dtypes=FLOATING, out=False, grad=dict(parts=_fused_gradients), **CORE,
+                  forward=lambda parts, mask, scale, causal: attention_launch.forward(*parts, mask, scale, causal))
+
+
 def _reference(query: np.ndarray, key: np.ndarray, value: np.ndarray, is_causal: bool = False, scale: float | None = None) -> np.ndarray:
     scores = query @ np.swapaxes(key, -1, -2) * (scale or 1 / math.sqrt(query.shape[-1]))
     if is_causal:
@@ -103,6 +126,23 @@ def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
                            f"query.dtype: {C_NAMES[query.dtype.name]} instead.")
 
 
+def _composed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, causal: bool, dropout: float) -> Tensor:
+    if query.dtype in (float16, bfloat16):  # scores and weights in float: rounded once
+        mask = mask if mask is None or mask.dtype is bool_ else mask.float()  # type: ignore[attr-defined]
+        parts = [t.float() for t in (query, key, value)]  # type: ignore[attr-defined]
+        return _composed(*parts, mask, scale, causal, dropout).to(query.dtype)  # type: ignore[attr-defined]
+    scores = matmul(query, key.transpose(-2, -1))
+    if mask is not None:
+        whole = broadcast_shapes(scores.shape, mask.shape)
+        if whole != scores.shape:
+            raise RuntimeError(f"output with shape {list(scores.shape)} doesn't match the broadcast shape {list(whole)}: attn_mask has more dimensions "
+                               "than query and key give")
+    answers = weights(scores, mask, scale, causal)
+    if dropout > 0.0:
+        answers = find("dropout", "functional").function(answers, dropout)
+    return matmul(answers, value)
+
+
 def _grouped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple:
     """Query heads as (key heads, queries of one key head), so that keys and values broadcast instead of being repeated."""
     heads, shared = query.shape[-3], key.shape[-3]
@@ -123,20 +163,9 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
     Raises RuntimeError for differing dtypes, for fewer than two dims, and for a mask together with ``is_causal``.
     """
     _check(query, key, value, attn_mask, dropout_p, is_causal)
-    if query.dtype in (float16, bfloat16):  # scores and weights in float: rounded once
-        mask = attn_mask if attn_mask is None or attn_mask.dtype is bool_ else attn_mask.float()
-        return scaled_dot_product_attention(query.float(), key.float(), value.float(), mask, dropout_p, is_causal, scale, enable_gqa).to(query.dtype)
     if enable_gqa:
         query, key, value, attn_mask = _grouped(query, key, value, attn_mask)
-    scores = matmul(query, key.transpose(-2, -1))
-    if attn_mask is not None:
-        whole = broadcast_shapes(scores.shape, attn_mask.shape)
-        if whole != scores.shape:
-            raise RuntimeError(f"output with shape {list(scores.shape)} doesn't match the broadcast shape {list(whole)}: attn_mask has more dimensions "
-                               "than query and key give")
     factor = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
-    answers = weights(scores, attn_mask, factor, is_causal)
-    if dropout_p > 0.0:
-        answers = find("dropout", "functional").function(answers, dropout_p)
-    out = matmul(answers, value)
+    one_kernel = dropout_p == 0 and not needs_grad((attn_mask,)) and attention_launch.planned(query, key, value, attn_mask) is not None
+    out = fused([query, key, value], attn_mask, factor, is_causal)[0] if one_kernel else _composed(query, key, value, attn_mask, factor, is_causal, dropout_p)
     return out.flatten(-4, -3) if enable_gqa else out

@@ -1,0 +1,157 @@
+"""Attention's fused kernels: lengths beside the blocks' edges, masks of each kind with each stride, types, memory, and what takes the other way."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from oracle import F, Input, same, values
+
+import cltorch
+from cltorch import cuda
+from cltorch.ops import attention_launch
+from cltorch.runtime.device import get
+from cltorch.runtime.observe import Observer
+
+torch = pytest.importorskip("torch")
+FUSED, COMPOSED = set(attention_launch.FAMILIES.values()), "attention/weights"
+
+
+def attend(library: Any, *args: Any, **options: Any) -> Any:
+    return F(library).scaled_dot_product_attention(*args, **options)
+
+
+def heads(rows: int, keys: int, e: int = 8, ev: int = 8, batch: tuple = (2, 3)) -> list[np.ndarray]:
+    return [values((*batch, n, c), seed=i, low=-1, high=1) for i, (n, c) in enumerate(((rows, e), (keys, e), (keys, ev)))]
+
+
+class Templates(Observer):
+    """The templates whose kernels are launched."""
+
+    def __init__(self) -> None:
+        self.labels = set[str]()
+
+    def before(self, kernel: Any, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
+        self.labels.add(kernel.program.label)
+
+
+@pytest.fixture
+def launched() -> Iterator[set[str]]:
+    seen, dev = Templates(), get("cuda")
+    dev.watch(seen)
+    yield seen.labels
+    dev.unwatch(seen)
+
+
+def is_fused(labels: set[str]) -> bool:
+    return bool(labels & FUSED) and COMPOSED not in labels
+
+
+@pytest.mark.parametrize("rows, keys", [(16, 1), (17, 5), (64, 64), (65, 48), (70, 131), (129, 33)])
+@pytest.mark.parametrize("causal", [False, True])
+def test_lengths(rows: int, keys: int, causal: bool, launched: set[str]) -> None:
+    same(lambda lib, q, k, v: attend(lib, q, k, v, is_causal=causal), *heads(rows, keys), scale=20)
+    assert is_fused(launched)
+
+
+@pytest.mark.parametrize("e, ev", [(1, 1), (33, 5), (64, 63), (80, 130)])
+def test_channels(e: int, ev: int, launched: set[str]) -> None:
+    same(lambda lib, q, k, v: attend(lib, q, k, v, is_causal=True), *heads(37, 50, e, ev, (2,)), scale=50)
+    assert is_fused(launched)
+
+
+@pytest.mark.parametrize("shape", [(70, 53), (1, 53), (70, 1), (2, 1, 70, 53), (3, 1, 1), (2, 3, 70, 53)], ids=str)
+@pytest.mark.parametrize("layout", ["plain", "transposed", "sliced"])
+def test_masks(shape: tuple, layout: str, launched: set[str]) -> None:
+    some = np.random.default_rng(0).random(shape) < 0.7
+    for mask in (some, values(shape, seed=4), np.where(some, 0, -np.inf).astype(np.float32)):
+        same(lambda lib, q, k, v, m: attend(lib, q, k, v, attn_mask=m), *heads(70, 53), Input(mask, layout=layout, grad=False), scale=20)
+    assert is_fused(launched)
+
+
+def test_rows_that_see_nothing_give_zeros_and_no_gradient(launched: set[str]) -> None:
+    seen = np.ones((70, 53), bool)
+    seen[3] = seen[16:32] = seen[64:] = False
+    for mask in (Input(seen), Input(np.where(seen, 0, -np.inf).astype(np.float32), grad=False)):
+        same(lambda lib, q, k, v, m: attend(lib, q, k, v, attn_mask=m), *heads(70, 53), mask, scale=20)
+    assert is_fused(launched)
+
+
+@pytest.mark.parametrize("dtype, kind", [("float64", ""), ("float64", "bool"), ("float64", "float64"), ("float16", ""), ("float16", "float16"),
+                                         ("bfloat16", ""), ("bfloat16", "float32")])
+def test_types(dtype: str, kind: str, launched: set[str]) -> None:
+    q, k, v = (Input(a, dtype) for a in heads(35, 35, batch=(2,)))
+    more = (Input(values((35, 35), "bool" if kind == "bool" else "float32", seed=5), kind, grad=False),) if kind else ()
+    same(lambda lib, q, k, v, *m: attend(lib, q, k, v, *m, is_causal=not m), q, k, v, *more, scale=100)
+    assert is_fused(launched)
+
+
+def test_shared_heads_and_broadcast_batches(launched: set[str]) -> None:
+    q, k, v = heads(20, 21, batch=(2, 6))
+    for shape in ((20, 21), (2, 6, 20, 21), (2, 1, 20, 21)):
+        same(lambda lib, q, k, v, m: attend(lib, q, k, v, attn_mask=m, enable_gqa=True), q, k[:, :2], v[:, :2], values(shape, seed=4) > 0, scale=20)
+    same(lambda lib, q, k, v: attend(lib, q, k, v), q, k[0], v[:, :1], scale=20)
+    same(lambda lib, q, k, v: attend(lib, q, k, v), q[0, 0], k, v, scale=20)
+    assert is_fused(launched)
+
+
+def test_views_as_layers_make_them(launched: set[str]) -> None:
+    """(batch, position, heads * channels), split into heads by a view; the result's gradient is such a view, too."""
+    def layer(lib: Any, x: Any) -> Any:
+        q, k, v = (part.reshape(2, 27, 3, 4).transpose(1, 2) for part in x.split(12, -1))
+        return attend(lib, q, k, v, is_causal=True).transpose(1, 2).reshape(2, 27, 12)
+
+    same(layer, values((2, 27, 36), low=-1, high=1), scale=20)
+    assert is_fused(launched)
+
+
+def test_gradients_of_gradients_are_composed(launched: set[str]) -> None:
+    same(lambda lib, q, k, v: attend(lib, q, k, v, is_causal=True), *heads(17, 19, batch=(2,)), scale=100, second=True)
+    assert launched >= {attention_launch.FAMILIES[get("cuda").strategy], COMPOSED}
+
+
+def test_memory_grows_with_the_length(device: Any) -> None:
+    def peak(length: int) -> int:
+        q, k, v = (cltorch.randn(1, 1, length, 8, device=device).requires_grad_() for _ in range(3))
+        cuda.synchronize()
+        cuda.reset_peak_memory_stats()
+        before = cuda.memory_allocated()
+        attend(cltorch, q, k, v, is_causal=True).backward(cltorch.ones(1, 1, length, 8, device=device))
+        cuda.synchronize()
+        return cuda.max_memory_allocated() - before
+
+    assert peak(2048) < 2.5 * peak(1024) < 1024 * 1024 * 4
+
+
+def test_same_bits_from_run_to_run(device: Any) -> None:
+    operands = [cltorch.from_numpy(a).to(device).requires_grad_() for a in heads(130, 130)]
+    runs = [[t.numpy(force=True) for t in cltorch.autograd.grad(attend(cltorch, *operands, is_causal=True).sum(), operands)] for _ in range(3)]
+    for again in runs[1:]:
+        assert all((a == b).all() for a, b in zip(runs[0], again, strict=True))
+
+
+def test_a_new_length_compiles_nothing(device: Any, launched: set[str]) -> None:
+    programs = set()
+
+    class Programs(Observer):
+        def before(self, kernel: Any, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
+            if kernel.program.label in FUSED:
+                programs.add(kernel.program.source)
+
+    dev, seen = get("cuda"), Programs()
+    dev.watch(seen)
+    for rows, keys, batch in ((40, 40, (2, 3)), (131, 77, (5,)), (17, 300, (1, 2, 2))):
+        attend(cltorch, *[cltorch.from_numpy(a).to(device) for a in heads(rows, keys, batch=batch)]).cpu()
+    dev.unwatch(seen)
+    assert len(programs) == 1
+
+
+@pytest.mark.parametrize("q, k, v, mask, why", [
+    ((2, 3, 4), (2, 5, 4), (2, 5, 4), None, "few queries"), ((2, 30, 257), (2, 5, 257), (2, 5, 4), None, "many channels"),
+    ((2, 30, 4), (2, 0, 4), (2, 0, 4), None, "no keys"), ((0, 30, 4), (0, 5, 4), (0, 5, 4), None, "no batch"),
+    ((2, 30, 4), (2, 5, 3), (2, 5, 4), None, "sizes"), ((30, 4), (5, 4), (5, 4), (2, 30, 5), "mask's rank"),
+    ((2, 1, 2, 1, 30, 4), (1, 2, 1, 2, 5, 4), (2, 2, 2, 2, 5, 4), None, "four batch dimensions")])
+def test_what_the_plan_leaves_to_products(q: tuple, k: tuple, v: tuple, mask: tuple | None, why: str) -> None:
+    place = lambda shape: None if shape is None else (shape, cltorch.empty(shape).stride())  # noqa: E731
+    assert attention_launch.plan(*map(place, (q, k, v, mask))) is None, why
