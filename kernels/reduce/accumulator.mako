@@ -15,10 +15,10 @@ import re
 from cltorch.codegen.expression import translate
 %>
 
-## one-line texts: the value of element `at` as `target`; the starting value; parameters
-<%def name="element(target, at)"><%
+## one-line texts: the value of element `at` (of `source`) as `target`; the starting value; parameters
+<%def name="element(target, at, source='data')"><%
   value = acc.cast(mapped, translate(map, dtype))
-  return f"{given(map)}const {dtype.c} x = {dtype.load('data', at)}; const {acc.c} {target} = {value};"
+  return f"{given(map)}const {dtype.c} x = {dtype.load(source, at)}; const {acc.c} {target} = {value};"
 %></%def>
 
 <%def name="given(expression)"><%

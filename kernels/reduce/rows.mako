@@ -17,15 +17,19 @@ See accumulator.mako for what is carried. Called by ops/reduce_plan.py.
 %>
 ${on.declare()}
 
-## for lane l and element v at place j + l of the block: LANES at once, then 16, then what is left
+## for lane l and element v at place j + l of the block: LANES at once, then 16, then what is left. Places are signed and count from the block's start:
+## unsigned ones may wrap for all that the compiler knows, and the lanes would stay in memory
 <%def name="sweep(body)">
       {
-        uint j = 0;
-        for (; j + ${LANES} <= length; j += ${LANES})
-          for (uint l = 0; l < ${LANES}; l++) { ${on.element("v", f"from + (j + l){step}")} ${body} }
-        for (; j + 16 <= length; j += 16)
-          for (uint l = 0; l < 16; l++) { ${on.element("v", f"from + (j + l){step}")} ${body} }
-        for (uint l = 0; j + l < length; l++) { ${on.element("v", f"from + (j + l){step}")} ${body} }
+        __global const ${dtype.storage} *const line = data + from;
+        const int size = (int)length;
+        int j = 0;
+        for (; j + ${LANES} <= size; j += ${LANES})
+#pragma clang loop interleave_count(4)
+          for (int l = 0; l < ${LANES}; l++) { ${on.element("v", f"(j + l){step}", "line")} ${body} }
+        for (; j + 16 <= size; j += 16)
+          for (int l = 0; l < 16; l++) { ${on.element("v", f"(j + l){step}", "line")} ${body} }
+        for (int l = 0; j + l < size; l++) { ${on.element("v", f"(j + l){step}", "line")} ${body} }
       }
 </%def>
 
