@@ -346,7 +346,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--strategy", choices=(*STRATEGIES, "both"), default="both")
     parser.add_argument("--quick", action="store_true", help="each case in one dtype")
     parser.add_argument("--only", default="", metavar="TEXT", help="only the cases whose name contains it")
-    parser.add_argument("--timeout", type=float, default=300, help="seconds that a process of some cases may take; 300")
+    parser.add_argument("--timeout", type=float, default=900, help="seconds that a process of some cases may take; 900")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once; one for each core")
     parser.add_argument("--plant", action="store_true", help=argparse.SUPPRESS)  # kernels with mistakes: the test of this check
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
