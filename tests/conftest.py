@@ -6,17 +6,24 @@ first and ``--strategy`` forces the kernels' strategy, so the same tests run eve
 from __future__ import annotations
 
 import functools
+import math
 import os
+import re
 from collections.abc import Generator
 from typing import Any
 
+import few_threads  # noqa: F401 - before NumPy and PyTorch
 import implementations
+import numpy as np
 import pytest
 
 import cltorch
 from cltorch.errors import UnsupportedDtypeError
+from cltorch.runtime import program
 from cltorch.runtime.device import devices
 
+COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/|^[ \t]*#line[^\n]*", re.DOTALL | re.MULTILINE)
+GROUP, LOCAL_MEMORY, ARGUMENT_BYTES, ARGUMENTS = 256, 32 << 10, 1024, 128  # of the smallest devices
 NO_FP64 = "has no double precision (cl_khr_fp64)"
 
 
@@ -91,11 +98,21 @@ def device() -> cltorch.device:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _every_function_is_declared() -> Generator[None]:
-    """No kernel calls a built-in function that runtime/builtins.py lacks: it would be slow to compile, and all after it."""
+def _every_kernel_is_as_it_should_be() -> Generator[None]:
+    """What is asked of each kernel that the tests built: no built-in function that runtime/builtins.py lacks (it would be slow to compile, and all after
+    it), declared groups where ``state_groups`` finds them, no double precision without an argument of that type, and what the smallest devices allow."""
     yield
     for dev in devices():
         assert "header" in dev.disabled or "pocl_header" not in dev.quirks, f"{dev.name}: CLTORCH_DEBUG=1 names the kernel"
+        for kernel in dev.kernels:
+            if "\n#line" in kernel.program.source:  # from a template
+                assert sum(8 if a.scalar is None else np.dtype(a.scalar).itemsize for a in kernel.arguments) <= ARGUMENT_BYTES, kernel.program.label
+                assert len(kernel.arguments) <= ARGUMENTS and kernel.local_mem_size <= min(LOCAL_MEMORY, dev.local_mem_size), kernel.program.label
+        for source, _ in dev.programs:
+            text = COMMENT.sub("", source)
+            groups = [math.prod(map(int, size.split(","))) for size in re.findall(r"reqd_work_group_size\(([\d, ]+)\)", text)]
+            assert program.state_groups(text).count("__builtin_unreachable()") == len(groups) and max(groups, default=1) <= GROUP, source
+            assert "double" not in text or any("double" in part for part in re.findall(r"__kernel[^{]*", text)), source
 
 
 @pytest.fixture(autouse=True)

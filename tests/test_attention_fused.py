@@ -152,5 +152,7 @@ def test_a_new_length_compiles_nothing(device: Any, launched: set[str]) -> None:
     ((2, 30, 4), (2, 5, 3), (2, 5, 4), None, "sizes"), ((30, 4), (5, 4), (5, 4), (2, 30, 5), "mask's rank"),
     ((2, 1, 2, 1, 30, 4), (1, 2, 1, 2, 5, 4), (2, 2, 2, 2, 5, 4), None, "four batch dimensions")])
 def test_what_the_plan_leaves_to_products(q: tuple, k: tuple, v: tuple, mask: tuple | None, why: str) -> None:
-    place = lambda shape: None if shape is None else (shape, cltorch.empty(shape).stride())  # noqa: E731
+    def place(shape: tuple | None) -> Any:
+        return None if shape is None else (shape, cltorch.empty(shape).stride())
+
     assert attention_launch.plan(*map(place, (q, k, v, mask))) is None, why

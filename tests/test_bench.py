@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import cltorch
-from cltorch.tools import bench, bench_dispatch, bench_ops
+from cltorch.tools import bench, bench_dispatch, bench_ops, bench_start
 from cltorch.tools.benchmarks import contestants as people
 from cltorch.tools.benchmarks import goals, report, results, table
 from cltorch.tools.benchmarks.case import SCALES, TINY, Case, Input, Mode
@@ -292,3 +292,14 @@ def test_goals_are_printed_against_a_rival(run: Run) -> None:
             assert ("not reached" in line) == (case.goal > 1.1)
     assert lines[-1].endswith("RuntimeError: no")
     assert not goals.goal_table(cases, run.rows, "cuda:0", "numpy").splitlines()[2:]  # NumPy has none of these calls
+
+
+def test_starts_are_timed_in_processes_of_their_own(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bench_start.main(["mlp", "--shrink", "16"]) == 0
+    head, *lines = capsys.readouterr().out.strip().splitlines()
+    assert head.split() == ["mlp", "import", "first", "step", "later", "step", "memory"]
+    assert [line.split("  ")[0] for line in lines] == ["cltorch, cold", "cltorch, warm", "cltorch, compiled, cold", "cltorch, compiled, warm"]
+    assert all(re.search(r"  [\d.]+ \w+ +[\d.]+ \w+ +[\d.]+ \w+ +(\d+ MiB|unknown)$", line) for line in lines), lines
+    assert bench_start.line("x", bench_start.measure("no_such_library", "mlp", False, 16, "")).endswith("No module named 'no_such_library'")
+    with pytest.raises(SystemExit):
+        bench_start.main(["transformer"])

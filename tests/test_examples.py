@@ -20,7 +20,7 @@ for package in ("matplotlib", "sklearn", "tqdm"):
 
 def run(name: str, folder: Path, *options: str) -> str:
     """What an example prints. It is started in an empty folder."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLCONFIGDIR": str(folder / "mpl"), "PYTHONWARNINGS": "error"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     done = subprocess.run([sys.executable, str(ROOT / "examples" / name), *options], cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "100%" in done.stderr, "no progress bar"

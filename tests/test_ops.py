@@ -97,9 +97,10 @@ def test_forward_matches_reference(op: Operator, d: Any, device: Any) -> None:
     supported(d, device)
     draw = Draw(op, d, device)
     count = len(draw.operands)
-    layouts = [[(37,)] * count, [()] * count, [(0, 3)] * count]
-    if count > 1 and d is first_dtype(op):  # broadcasting is the launch's business, not the type's: one type shows it
-        layouts.append([(3, 1, 5) if k % 2 else (4, 1) for k in range(count)])
+    layouts = [[(37,)] * count, [(0, 3)] * count]
+    if d is first_dtype(op):  # single elements and broadcasting are the launch's business, not the type's: one type shows them
+        layouts.append([()] * count)
+        layouts += [[(3, 1, 5) if k % 2 else (4, 1) for k in range(count)]] * (count > 1)
     for shapes in layouts:
         arrays = draw.arrays(shapes)
         got = op.function(*[to_device(a, d, device) for a in arrays])

@@ -37,7 +37,7 @@ def test_wheel_is_pure_and_complete(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for template in filter(Path.is_file, (ROOT / "kernels").rglob("*")):
         assert f"cltorch/{template.relative_to(ROOT).as_posix()}" in names
-    for tool in ("list_devices", "self_test", "show_kernel", "bench", "bench_dispatch", "bench_ops", "check_kernels", "kernel_cases", "tune", "tune_pairs", "tune_workloads"):
+    for tool in ("list_devices", "self_test", "show_kernel", "bench", "bench_dispatch", "bench_ops", "bench_start", "check_kernels", "kernel_cases", "tune", "tune_pairs", "tune_workloads"):
         assert f"cltorch/tools/{tool}.py" in names
     for part in (ROOT / "tools" / "benchmarks").glob("[!_]*.*"):
         assert f"cltorch/tools/benchmarks/{part.name}" in names
@@ -61,7 +61,7 @@ def test_bare_checkout_works(tmp_path: Path) -> None:
     assert Path(lines[0]).is_relative_to(ROOT)
 
 
-@pytest.mark.parametrize("tool", ["list_devices", "bench", "bench_dispatch", "bench_ops", "show_kernel", "tune", "check_kernels"])
+@pytest.mark.parametrize("tool", ["list_devices", "bench", "bench_dispatch", "bench_ops", "bench_start", "show_kernel", "tune", "check_kernels"])
 def test_tools_are_scripts_and_modules(tool: str, tmp_path: Path) -> None:
     for command in ([ROOT / "tools" / f"{tool}.py"], ["-m", f"cltorch.tools.{tool}"]):
         assert "usage" in run(sys.executable, *command, "--help", cwd=tmp_path, extra={"PYTHONPATH": str(ROOT)})

@@ -124,6 +124,33 @@ def test_short_declarations_save_the_compiler_a_megabyte(dev: Device, folder: Pa
     assert run(dev, called.format("max(n, 7)")) == 7 and "-D_OPENCL_H_" not in builds[-1]
 
 
+GROUP = """__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+void put(__global float *x, int n, float value)
+{
+#pragma OPENCL FP_CONTRACT OFF
+  for (int i = 0; i <= n; i++) x[i] = value + 2;
+}"""
+
+
+def test_a_declared_group_is_compiled_without_loops_around_it(dev: Device, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "pocl_group_loop" not in dev.quirks:
+        pytest.skip(f"{dev.name} has no such quirk")
+    sizes = []
+    for without in (frozenset[str](), frozenset({"group_loop"})):
+        forget()
+        monkeypatch.setattr(dev, "disabled", dev.disabled - without)
+        assert run(dev, GROUP) == 3
+        code = [file.read_bytes() for file in folder.iterdir()]
+        sizes.append(sum(len(data) - data.count(0) for data in code) - sum(sizes))
+    assert sizes[0] + 1000 < sizes[1]
+
+
+def test_groups_are_stated_at_the_begin_of_kernels_that_declare_them() -> None:
+    lines = program.state_groups(GROUP).split("\n")
+    assert lines[4].startswith("if (get_local_size(0) != 1 || get_local_size(1) != 1 || get_local_size(2) != 1) __builtin_unreachable();")
+    assert len(lines) == len(GROUP.split("\n")) and program.state_groups(SOURCE) == SOURCE
+
+
 @pytest.mark.parametrize("damage", [
     lambda data: b"", lambda data: data[:len(data) // 2], lambda data: data[:-1] + bytes([data[-1] ^ 1]), lambda data: os.urandom(len(data)),
     lambda data: pack(b"not a binary"), lambda data: data + b"more",

@@ -130,6 +130,11 @@ class Kernel:
         """CL_KERNEL_WORK_GROUP_SIZE: what this kernel's registers and local memory allow."""
         return self.cl_kernel.get_work_group_info(cl.kernel_work_group_info.WORK_GROUP_SIZE, self.device.cl_device)
 
+    @property
+    def local_mem_size(self) -> int:
+        """CL_KERNEL_LOCAL_MEM_SIZE: the bytes of local memory that a group of this kernel takes."""
+        return self.cl_kernel.get_work_group_info(cl.kernel_work_group_info.LOCAL_MEM_SIZE, self.device.cl_device)
+
     def _first(self, queue: Any, global_size: tuple, local_size: tuple | None, *args: Any) -> Any:
         """Some drivers generate code at the first launch, and PoCL 3.1 fails an assertion where two threads do."""
         with BUILD_LOCK:

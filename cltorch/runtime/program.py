@@ -81,6 +81,8 @@ def _program(device: Device, source: str, name: str, options: tuple[str, ...]) -
     debug(4, f"source of {name}:\n{source}")
     if "char_constants" in device.disabled:
         source = hide_constants(source)
+    if "group_loop" in device.disabled:
+        source = state_groups(source)
     return Program(device, source, name, options, _built(device, source, name, options))
 
 
@@ -129,6 +131,17 @@ def hide_constants(source: str) -> str:
     if not re.search(r"\bchar\b", source):
         return source
     return re.sub(r"([?:]\s*|\(char\)\s*)(\d+|\(?-\d+\)?)(?=\s*[:;),])", r"\1(\2 + ((int)get_work_dim() & 128))", source)
+
+
+_GROUPS = re.compile(r"reqd_work_group_size\((\d+), (\d+), (\d+)\)\)\)\s*void\s+\w+\s*\([^)]*\)\s*\{(?:\s*#[^\n]*\n)*")
+
+
+def state_groups(source: str) -> str:
+    """Each kernel that declares its work-group's size says in its body, too, that there is no other."""
+    def stated(match: re.Match) -> str:
+        differs = " || ".join(f"get_local_size({d}) != {match[d + 1]}" for d in range(3))
+        return f"{match[0]}if ({differs}) __builtin_unreachable(); "
+    return _GROUPS.sub(stated, source)
 
 
 def _compile_short(device: Device, source: str, options: tuple[str, ...]) -> Any:

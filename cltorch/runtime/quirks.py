@@ -14,6 +14,7 @@ FEATURES = {
     "device": "it isn't used unless CLTORCH_DEVICES names it",
     "wide": "its kernels use the grid strategy unless CLTORCH_STRATEGY says otherwise",
     "char_constants": "constants that ?: chooses in programs with 8-bit integers are hidden from its compiler",
+    "group_loop": "kernels tell its compiler again that a work-group has the size that they declare",
     "header": "its compiler gets declarations of the functions that a program calls instead of its own of all",
 }
 
@@ -28,6 +29,10 @@ class Quirk(NamedTuple):
     evidence: str
 
 
+def _is_pocl(facts: Facts) -> bool:
+    return facts.platform_name.lower() == "portable computing language"
+
+
 TABLE = (
     Quirk("fpga_emulator", lambda facts: "fpga emulation" in facts.name.lower(), frozenset({"device"}),
           "an emulator for the designers of FPGA kernels: it runs on the CPU, slowly, and is often listed first",
@@ -40,7 +45,11 @@ TABLE = (
           frozenset({"char_constants"}),
           "Mesa 22.3's compiler crashes or computes nonsense where an 8-bit value and a constant meet in ?: (o[i] = x < 0 ? 7 : x)",
           "tests/test_faults.py::test_a_constant_that_meets_a_char"),
-    Quirk("pocl_header", lambda facts: facts.platform_name.lower() == "portable computing language", frozenset({"header"}),
+    Quirk("pocl_group_loop", _is_pocl, frozenset({"group_loop"}),
+          "its generic machine code has three loops over a group's work-items and unrolls them around the kernel's own, even where the kernel declares "
+          "a group of one: six times the instructions, and twice the time to compile",
+          "tests/test_runtime_program.py::test_a_declared_group_is_compiled_without_loops_around_it"),
+    Quirk("pocl_header", _is_pocl, frozenset({"header"}),
           "it reads clang's declarations of all 14,000 built-in functions for each program: 75 of the 88 ms that a small one takes",
           "tests/test_runtime_program.py::test_short_declarations_save_the_compiler_a_megabyte"),
 )

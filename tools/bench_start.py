@@ -1,0 +1,120 @@
+"""How soon a new process has trained one step, and how much memory training takes: cltorch with an empty kernel cache, then with a filled one.
+
+    bench_start.py                                  the MLP, the CNN, the ResNet and the GPT of bench.py's suite train
+    bench_start.py mlp --rival torch                PyTorch beside it, as it is and under torch.compile
+
+Each line is a process of its own, on the first OpenCL device. "first step" begins when the model is made and ends when the device has finished; "memory" is
+what the process grew by, at its highest, over the steps that follow a first small product (which loads the library's own code).
+"""
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":  # run as a file of a checkout: the package lies beside tools/
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from cltorch.tools.benchmarks import training
+from cltorch.tools.benchmarks.results import human_seconds
+from cltorch.tools.tune_pairs import PACKAGE
+
+MODELS = {"mlp": training.mlp, "cnn": training.cnn, "resnet": training.resnet, "gpt": training.gpt}
+STEPS = 20
+LIMIT = 600  # seconds for a process
+
+
+def peak() -> int:
+    """The process's largest size so far in bytes; 0 where the system doesn't say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def child(library: str, model: str, compiled: bool, shrink: int) -> dict[str, float]:
+    """Trains in this process. Seconds of the import, of the first step and of a later one; bytes."""
+    start = time.perf_counter()
+    t = importlib.import_module(library)
+    imported = time.perf_counter() - start
+    place = "cuda" if t.cuda.is_available() else "cpu"
+    (t.ones(64, 64, device=place, requires_grad=True) @ t.ones(64, 64, device=place)).sum().backward()
+    before = peak()
+    step = MODELS[model](t, place, shrink)
+
+    def timed(call: Callable[[], Any]) -> float:
+        begin = time.perf_counter()
+        float(call()[0])
+        return time.perf_counter() - begin
+
+    if compiled:
+        step = t.compile(step)
+    first = timed(step)
+    later = statistics.median(timed(step) for _ in range(STEPS))
+    return {"import": imported, "first": first, "later": later, "memory": peak() - before}
+
+
+def measure(library: str, model: str, compiled: bool, shrink: int, folder: str) -> dict[str, float] | str:
+    """What ``child`` says in a process of its own with the kernel caches in ``folder``, or why it said nothing."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (PACKAGE, os.environ.get("PYTHONPATH")))),
+                   "CLTORCH_CACHE_DIR": folder, "POCL_CACHE_DIR": folder, "TORCHINDUCTOR_CACHE_DIR": folder}
+    command = [sys.executable, "-m", "cltorch.tools.bench_start", "--child", library, model, str(int(compiled)), str(shrink)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT, env=environment)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {LIMIT} s"
+    if done.returncode:
+        return (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def line(name: str, found: dict[str, float] | str) -> str:
+    if isinstance(found, str):
+        return f"{name:34} {found}"
+    memory = f"{found['memory'] / 2**20:.0f} MiB" if found["memory"] else "unknown"
+    return f"{name:34} {human_seconds(found['import']):>9} {human_seconds(found['first']):>11} {human_seconds(found['later']):>11} {memory:>9}"
+
+
+def report(model: str, rivals: Sequence[str], shrink: int) -> None:
+    """Cold before warm, eager before compiled; the rivals the same way."""
+    print(f"{model:34} {'import':>9} {'first step':>11} {'later step':>11} {'memory':>9}")
+    for library in ("cltorch", *rivals):
+        for compiled in (False, True):
+            with tempfile.TemporaryDirectory() as folder:
+                for state in ("cold", "warm"):
+                    name = f"{library}{', compiled' if compiled else ''}, {state}"
+                    print(line(name, measure(library, model, compiled, shrink, folder)), flush=True)
+    print()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["--child"]:
+        library, model, compiled, shrink = arguments[1:]
+        print(json.dumps(child(library, model, compiled == "1", int(shrink))))
+        return 0
+    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("models", nargs="*", metavar="MODEL", help=f"{', '.join(MODELS)} (default: all)")
+    parse.add_argument("--rival", default="", choices=["", "torch"], help="torch: PyTorch's steps, as they are and under torch.compile")
+    parse.add_argument("--shrink", type=int, default=1, metavar="N", help="divide widths and batches (default: 1)")
+    options = parse.parse_args(arguments)
+    unknown = [name for name in options.models if name not in MODELS]
+    if unknown:
+        parse.error(f"{', '.join(unknown)}: no such model; choose from {', '.join(MODELS)}")
+    for model in options.models or MODELS:
+        report(model, [options.rival] if options.rival else [], options.shrink)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
