@@ -45,8 +45,8 @@ TABLE = (
           frozenset({"char_constants"}),
           "Mesa 22.3's compiler crashes or computes nonsense where an 8-bit value and a constant meet in ?: (o[i] = x < 0 ? 7 : x)",
           "tests/test_faults.py::test_a_constant_that_meets_a_char"),
-    Quirk("pocl_group_loop", _is_pocl, frozenset({"group_loop"}),
-          "its generic machine code has three loops over a group's work-items and unrolls them around the kernel's own, even where the kernel declares "
+    Quirk("pocl_group_loop", lambda facts: _is_pocl(facts) and facts.driver_version.startswith("3.0"), frozenset({"group_loop"}),
+          "PoCL 3.0's generic machine code has three loops over a group's work-items and unrolls them around the kernel's own, even where the kernel declares "
           "a group of one: six times the instructions, and twice the time to compile",
           "tests/test_runtime_program.py::test_a_declared_group_is_compiled_without_loops_around_it"),
     Quirk("pocl_header", _is_pocl, frozenset({"header"}),
