@@ -31,6 +31,15 @@ from cltorch.tools.tune_pairs import PACKAGE
 MODELS = {"mlp": training.mlp, "cnn": training.cnn, "resnet": training.resnet, "gpt": training.gpt}
 STEPS = 20
 LIMIT = 600  # seconds for a process
+CHILD = """
+import time
+start = time.perf_counter()
+import {0}
+imported = time.perf_counter() - start
+import json
+from cltorch.tools.bench_start import child
+print(json.dumps(dict(child(*{1}), **{{"import": imported}})))
+"""
 
 
 def peak() -> int:
@@ -43,10 +52,8 @@ def peak() -> int:
 
 
 def child(library: str, model: str, compiled: bool, shrink: int) -> dict[str, float]:
-    """Trains in this process. Seconds of the import, of the first step and of a later one; bytes."""
-    start = time.perf_counter()
+    """Trains in this process. Seconds of the first step and of a later one; bytes."""
     t = importlib.import_module(library)
-    imported = time.perf_counter() - start
     place = "cuda" if t.cuda.is_available() else "cpu"
     (t.ones(64, 64, device=place, requires_grad=True) @ t.ones(64, 64, device=place)).sum().backward()
     before = peak()
@@ -61,14 +68,14 @@ def child(library: str, model: str, compiled: bool, shrink: int) -> dict[str, fl
         step = t.compile(step)
     first = timed(step)
     later = statistics.median(timed(step) for _ in range(STEPS))
-    return {"import": imported, "first": first, "later": later, "memory": peak() - before}
+    return {"first": first, "later": later, "memory": peak() - before}
 
 
 def measure(library: str, model: str, compiled: bool, shrink: int, folder: str) -> dict[str, float] | str:
     """What ``child`` says in a process of its own with the kernel caches in ``folder``, or why it said nothing."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (PACKAGE, os.environ.get("PYTHONPATH")))),
                    "CLTORCH_CACHE_DIR": folder, "POCL_CACHE_DIR": folder, "TORCHINDUCTOR_CACHE_DIR": folder}
-    command = [sys.executable, "-m", "cltorch.tools.bench_start", "--child", library, model, str(int(compiled)), str(shrink)]
+    command = [sys.executable, "-c", CHILD.format(library, (library, model, compiled, shrink))]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT, env=environment)
     except subprocess.TimeoutExpired:
@@ -98,16 +105,11 @@ def report(model: str, rivals: Sequence[str], shrink: int) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["--child"]:
-        library, model, compiled, shrink = arguments[1:]
-        print(json.dumps(child(library, model, compiled == "1", int(shrink))))
-        return 0
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("models", nargs="*", metavar="MODEL", help=f"{', '.join(MODELS)} (default: all)")
     parse.add_argument("--rival", default="", choices=["", "torch"], help="torch: PyTorch's steps, as they are and under torch.compile")
     parse.add_argument("--shrink", type=int, default=1, metavar="N", help="divide widths and batches (default: 1)")
-    options = parse.parse_args(arguments)
+    options = parse.parse_args(argv)
     unknown = [name for name in options.models if name not in MODELS]
     if unknown:
         parse.error(f"{', '.join(unknown)}: no such model; choose from {', '.join(MODELS)}")
