@@ -22,6 +22,7 @@ from cltorch.runtime.device import Device, get
 from cltorch.runtime.launch import Kernel
 from cltorch.runtime.observe import Observer
 
+ARGUMENTS = 64  # of an operator's kernel; an optimizer's update takes twice as many
 BIG = (1 << 31) + 64
 
 
@@ -66,6 +67,7 @@ def test_kernels_fit_the_smallest_devices(device: Any, launches: Launches) -> No
     for kernel, group in launches.groups.items():
         where = f"{kernel.name} of {kernel.program.label}"
         assert not re.search(r"double|fp64", COMMENT.sub("", kernel.program.source)), where
+        assert len(kernel.arguments) <= ARGUMENTS, where
         assert group <= min(GROUP, kernel.max_work_group_size), where
 
 

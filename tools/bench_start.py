@@ -9,22 +9,22 @@ what the process grew by, at its highest, over the steps that follow a first sma
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 if __name__ == "__main__":  # run as a file of a checkout: the package lies beside tools/
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cltorch.tools.benchmarks import training
+from cltorch.tools.benchmarks.case import Mode
+from cltorch.tools.benchmarks.contestants import find_devices, find_rivals
+from cltorch.tools.benchmarks.measure import sample
 from cltorch.tools.benchmarks.results import human_seconds
 from cltorch.tools.tune_pairs import PACKAGE
 
@@ -53,22 +53,15 @@ def peak() -> int:
 
 def child(library: str, model: str, compiled: bool, shrink: int) -> dict[str, float]:
     """Trains in this process. Seconds of the first step and of a later one; bytes."""
-    t = importlib.import_module(library)
-    place = "cuda" if t.cuda.is_available() else "cpu"
+    contestant = find_devices(["cuda"])[0] if library == "cltorch" else find_rivals([library])[0][0]
+    t, place = contestant.library, contestant.place
     (t.ones(64, 64, device=place, requires_grad=True) @ t.ones(64, 64, device=place)).sum().backward()
     before = peak()
-    step = MODELS[model](t, place, shrink)
-
-    def timed(call: Callable[[], Any]) -> float:
-        begin = time.perf_counter()
-        float(call()[0])
-        return time.perf_counter() - begin
-
+    step = contestant.prepare(training.case(model, MODELS[model], shrink))
     if compiled:
         step = t.compile(step)
-    first = timed(step)
-    later = statistics.median(timed(step) for _ in range(STEPS))
-    return {"first": first, "later": later, "memory": peak() - before}
+    first, *later = (sample(Mode.STEPS, contestant, step, 1) for _ in range(1 + STEPS))
+    return {"first": first, "later": statistics.median(later), "memory": peak() - before}
 
 
 def measure(library: str, model: str, compiled: bool, shrink: int, folder: str) -> dict[str, float] | str:
