@@ -129,7 +129,7 @@ def test_every_function_builds(suffix: str, wide: bool, device: cltorch.device) 
         pytest.skip("the device has no double")
     text = prelude(_call_all(suffix, wide) + "philox_at(", wide)
     assert "double" not in text or by_suffix(suffix).needs_fp64
-    program.build(dev, text + "__kernel void none(__global int *p) { p[0] = 0; }\n", f"every {suffix}")
+    program.build(dev, text + f"__kernel void none(__global {by_suffix(suffix).c} *p) {{ p[0] = p[1]; }}\n", f"every {suffix}")
 
 
 @pytest.mark.parametrize("wide", [True, False], ids=["wide", "grid"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +77,27 @@ def test_spaces(dtype: str) -> None:
         )
 
 
+@pytest.mark.parametrize("dtype", ["int64", "int32", "int16", "int8", "uint8"])
+def test_integers_are_exact(dtype: str) -> None:
+    rng = np.random.default_rng(3)
+    low, high = (-(1 << 61), 1 << 61) if dtype == "int64" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    for steps in (1, 2, 3, 49, 99, 300):
+        start, end = map(int, rng.integers(low, high, 2))
+        exact = [math.trunc(Fraction(start) + Fraction(end - start, max(steps - 1, 1)) * i) for i in range(steps)]
+        for place in (DEVICE, "cpu"):
+            assert cltorch.linspace(start, end, steps, dtype=getattr(cltorch, dtype), device=place).tolist() == exact
+
+
+@pytest.mark.parametrize("start, end, step", [(0, 1e-3, 1e-8), (0, 1e5, 0.7), (-3.3, 1e3, 0.01), (1e6, 1e6 + 3.5, 1)])
+def test_float32_is_a_double_rounded(start: float, end: float, step: float) -> None:
+    """But for one in 2^20, next to the middle of two floats."""
+    x = cltorch.arange(start, end, step, device=DEVICE).cpu().numpy()
+    wanted = (start + np.arange(len(x)) * step).astype(np.float32)
+    assert (x != wanted).mean() < 1e-4 and (np.abs(x - wanted) <= np.spacing(np.abs(wanted)) + 1e-14 * max(abs(start), abs(end))).all()
+
+
 def test_ends_are_exact() -> None:
+    assert cltorch.linspace(-3e38, 3e38, 2, device=DEVICE).tolist() == [float(np.float32(-3e38)), float(np.float32(3e38))]
     x = cltorch.linspace(0.1, 0.7, 1001, device=DEVICE)
     assert x[0].item() == np.float32(0.1) and x[-1].item() == np.float32(0.7)
     assert cltorch.arange(1 << 20, device=DEVICE)[-1].item() == (1 << 20) - 1

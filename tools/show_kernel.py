@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -85,7 +86,7 @@ def of_operator(op: registry.Operator, arguments: argparse.Namespace) -> list[tu
     if op.samples is not None:
         args, kwargs = op.samples(make)[0]
         return launched(lambda: op.function(*args, **kwargs), arguments.device)
-    needed = [p for p in op.signature.parameters.values() if p.default is p.empty]
+    needed = [p for p in inspect.signature(op.function).parameters.values() if p.default is p.empty]
     operands = tensors(len(needed), arguments.shape, d, arguments.device)
     for operand in operands:
         dispatch.buffer(operand)

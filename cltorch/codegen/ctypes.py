@@ -265,9 +265,10 @@ def forward_to_builtin(t: CType, name: str, parameters: str = "x", called: str =
     return f"static inline {t.c} {name}_{t.s}({declared}) {{ return {called or name}({parameters}); }}"
 
 
-def forward_to_intrinsic(t: CType, name: str, called: str = "") -> str:
-    """As forward_to_builtin for one argument, but where the compiler is for a processor that has an instruction for it, its intrinsic:
+def forward_to_intrinsic(t: CType, name: str, called: str = "", parameters: str = "x", feature: str = "__SSE4_1__") -> str:
+    """As forward_to_builtin, but where the compiler is for a processor that has an instruction for it (x86 with ``feature``), its intrinsic:
     PoCL inlines that, and not the built-in."""
     called = called or name
-    return (f"static inline {t.c} {name}_{t.s}({t.c} x) {{\n#if defined(__SSE4_1__) || defined(__aarch64__)\n"
-            f"  return __builtin_{called}{'f' if t.s == 'f32' else ''}(x);\n#else\n  return {called}(x);\n#endif\n}}")
+    declared = ", ".join(f"{t.c} {p}" for p in parameters.split(", "))
+    return (f"static inline {t.c} {name}_{t.s}({declared}) {{\n#if defined({feature}) || defined(__aarch64__)\n"
+            f"  return __builtin_{called}{'f' if t.s == 'f32' else ''}({parameters});\n#else\n  return {called}({parameters});\n#endif\n}}")

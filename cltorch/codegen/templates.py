@@ -24,14 +24,14 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from mako.exceptions import MakoException, RichTraceback, TopLevelLookupException
-from mako.lookup import TemplateLookup
-from mako.template import Template
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..dtype import dtype
 from .ctypes import SUFFIXES, CType, by_suffix, ctype, forward_to_builtin, forward_to_intrinsic, polynomial
+
+if TYPE_CHECKING:
+    from mako.lookup import TemplateLookup
+    from mako.template import Template
 
 STRATEGIES = ("wide", "grid")
 
@@ -135,11 +135,15 @@ def _c_types(value: Any) -> Any:
 
 @cache
 def _lookup() -> TemplateLookup:
+    from mako.lookup import TemplateLookup  # here as below: Mako takes a tenth of the time of `import cltorch` that imports it
+
     return TemplateLookup([str(kernel_root())], strict_undefined=True, filesystem_checks=False, preprocessor=mark_lines)
 
 
 @cache
 def _template(name: str) -> Template:
+    from mako.exceptions import MakoException, TopLevelLookupException
+
     try:
         return _lookup().get_template(f"{name}.mako")
     except TopLevelLookupException:
@@ -159,6 +163,8 @@ def _text(template: Template, context: Mapping[str, Any]) -> str:
 
 def _where(error: Exception, template: Template) -> str:
     """"reduce/rows.mako, near line 12" of the innermost template frame: Mako places it within a line or two; marks, which shift lines, are undone."""
+    from mako.exceptions import RichTraceback
+
     name, line, text = str(template.uri), 0, str(template.source)
     for record in RichTraceback(error=error, traceback=error.__traceback__).records:
         if record[4] is not None:
@@ -266,6 +272,9 @@ def _calls(text: str) -> Iterator[tuple[str, str]]:
 @cache
 def _function_template(name: str) -> Template:
     """A file's Python blocks and one def of it, on the lines they have there: most files hold dozens, and a process calls a few."""
+    from mako.exceptions import MakoException
+    from mako.template import Template
+
     file = kernel_root() / _library()[name].file
     kept: list[str] = []
     end = ""

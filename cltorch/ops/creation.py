@@ -179,16 +179,35 @@ def _number(value: Any) -> Any:
     return value.item() if isinstance(value, (Tensor, np.generic)) else value
 
 
-def sequence(n: int, half_way: int, start: Any, end: Any, step: Any, d: dtype, dev: Device, exact: bool) -> Tensor:
-    """start + i * step up to half_way, end - (n - 1 - i) * step from there; ``exact``: in 64-bit integers."""
+def sequence(n: int, half_way: int, start: float, end: float, step: float, d: dtype, dev: Device) -> Tensor:
+    """start + i * step up to half_way, end - (n - 1 - i) * step from there, in a floating type."""
     if n == 0 or dev.cl_device is None:
         i = np.arange(n)
-        values = np.where(i < half_way, start + i * step, end - (n - 1 - i) * step)
-        return dispatch.from_host(encode(np.trunc(values) if d.is_integral else values, d), d, dev)
+        return dispatch.from_host(encode(np.where(i < half_way, start + i * step, end - (n - 1 - i) * step), d), d, dev)
     out = dispatch.empty((n,), d, dev)
-    work = int64 if exact else float64 if dev.has_fp64 else float32
-    kernel = dispatch.kernel(dev, "creation/sequence", dtype=d, work=work)
-    kernel(*dispatch.groups(dev, n), dispatch.buffer(out), n, half_way, start, end, step)
+    numbers = (start, end, step) if d is float64 else (*_pair(start), *_pair(end), *_pair(step))
+    kernel = dispatch.kernel(dev, "creation/sequence", dtype=d, work=float64 if d is float64 else float32)
+    kernel(*dispatch.groups(dev, n), dispatch.buffer(out), n, half_way, *numbers)
+    return out
+
+
+def _pair(number: float) -> tuple[float, float]:
+    """A double as the sum of two floats: what the first leaves, in the second (none where the first is infinite)."""
+    with np.errstate(over="ignore"):
+        high = float(np.float32(number))
+    return high, number - high if math.isfinite(high) else 0.0
+
+
+def integers(n: int, start: int, change: int, parts: int, d: dtype, dev: Device) -> Tensor:
+    """start + i * change / parts, rounded towards zero, in an integer type: exact."""
+    step, rest = divmod(change, parts)
+    if n == 0 or dev.cl_device is None:
+        i = np.arange(n)
+        whole, more = np.divmod(i * rest, parts)
+        values = start + i * step + whole
+        return dispatch.from_host(encode(values + ((values < 0) & (more != 0)), d), d, dev)
+    out = dispatch.empty((n,), d, dev)
+    dispatch.kernel(dev, "creation/integers", dtype=d)(*dispatch.groups(dev, n), dispatch.buffer(out), n, start, step, rest, parts)
     return out
 
 
@@ -197,7 +216,7 @@ def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out
            device: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """Numbers from start (0) up to, not including, end, by step (1): int64 when all are integers, else the default type.
 
-    Raises RuntimeError for a step of 0 or of the wrong sign. Values are computed in double precision where the device has it.
+    Raises RuntimeError for a step of 0 or of the wrong sign. Values are as good as computed in double precision and rounded, on every device.
     """
     given = (None, *args) if len(args) == 1 else args
     first, last, by = (_number(p if p is not None else k) for p, k in zip((*given, None, None, None)[:3], (start, end, step), strict=True))
@@ -215,9 +234,9 @@ def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out
     if d.is_complex or d is bool_:
         raise NotImplementedError(f"\"arange\" not implemented for {d}")
     n = -((first - last) // by) if whole else math.ceil((last - first) / by)
-    if d.is_integral:
-        first, by = int(first), int(by)
-    return finish(sequence(max(n, 0), n, first, 0, by, d, resolve(device), d.is_integral), out, requires_grad)
+    dev = resolve(device)
+    made = integers(max(n, 0), int(first), int(by), 1, d, dev) if d.is_integral else sequence(max(n, 0), n, float(first), 0.0, float(by), d, dev)
+    return finish(made, out, requires_grad)
 
 
 @composite("range", **creation)
@@ -239,14 +258,19 @@ def _linear(start: Any, end: Any, steps: int, d: dtype, dev: Device) -> Tensor:
         part = d.to_real
         ramp = _linear(0.0, 1.0, steps, part, dev)
         return ramp.to(d) * (end - start) + start
+    if d.is_integral:
+        return integers(steps, int(start), int(end) - int(start), max(steps - 1, 1), d, dev)
     step = (end - start) / (steps - 1) if steps > 1 else 0.0
-    return sequence(steps, (steps + 1) // 2 if steps > 1 else 1, float(start), float(end), float(step), d, dev, False)
+    return sequence(steps, (steps + 1) // 2 if steps > 1 else 1, float(start), float(end), float(step), d, dev)
 
 
 @composite("linspace", **creation)
 def linspace(start: Any, end: Any, steps: int, *, out: Tensor | None = None, dtype: dtype | None = None, layout: Any = None, device: Any = None,
              pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
-    """``steps`` evenly spaced numbers from start to end, both included. RuntimeError for a negative number of steps."""
+    """``steps`` evenly spaced numbers from start to end, both included. RuntimeError for a negative number of steps.
+
+    In an integer type exact and rounded towards zero, where PyTorch steps in double precision: ``linspace(0, 2, 99, dtype=int64)[49]`` is 1, not 0.
+    """
     first, last = _number(start), _number(end)
     d = check_dtype(dtype) or (out.dtype if out is not None else _spaced_dtype(first, last))
     return finish(_linear(first, last, _steps(steps, "linspace"), d, resolve(device)), out, requires_grad)

@@ -16,7 +16,7 @@ import numpy as np
 from ..codegen.expression import check as check_expression
 from ..core.autograd import Like, OperatorNode, Saved, edge
 from ..core.modes import modes
-from ..core.pointwise import BOOLEAN, FLOAT, PROMOTE, REAL, SAME, Pointwise, assign, inplace
+from ..core.pointwise import BOOLEAN, FLOAT, PROMOTE, REAL, SAME, Pointwise, argument_names, assign, inplace
 from ..core.tensor import TYPE_NAMES, Tensor, empty
 from ..core.view import view_of
 from ..dtype import ALL, BOOL, COMPLEX, FLOATING, INTEGRAL, NUMERIC, dtype
@@ -32,7 +32,6 @@ class Operator:
     name: str
     form: str
     function: Callable
-    signature: inspect.Signature
     dtypes: frozenset[dtype] = ALL
     rule: str | None = None
     gradient: dict[str, Callable] | None = None
@@ -215,7 +214,7 @@ def pointwise(signature: str, *, dtypes: Iterable[dtype], cl: str | dict[str, st
     in_place = None
     if inplace:
         in_place = _inplace_function(name, parsed, call, scope)
-    _register(Operator(name, "pointwise", function, parsed, frozenset(dtypes), out, grad, ref, domain, None, _spaces(namespace), tuple(aliases),
+    _register(Operator(name, "pointwise", function, frozenset(dtypes), out, grad, ref, domain, None, _spaces(namespace), tuple(aliases),
                        method, in_place, dunders or {}, engine))
     return function
 
@@ -246,7 +245,7 @@ class KernelOp:
         self.names = tuple(signature.parameters)
         self.index = {n: k for k, n in enumerate(self.names)}
         self.positional = sum(p.kind is not p.KEYWORD_ONLY for p in signature.parameters.values())
-        self.rules = {n: (rule, tuple(inspect.signature(rule).parameters)) for n, rule in (gradient or {}).items()}
+        self.rules = {n: (rule, argument_names(rule)) for n, rule in (gradient or {}).items()}
         for operand, (_, wanted) in self.rules.items():
             for n in wanted:
                 if n.removesuffix("_shape") not in self.index and not n.startswith(("g", "out")):
@@ -352,7 +351,7 @@ def kernel_op(signature: str, *, forward: Callable, dtypes: Iterable[dtype] = AL
     in_place = None
     if inplace:
         in_place = _inplace_function(name, parsed, call, scope)
-    _register(Operator(name, "kernel_op", function, parsed, frozenset(dtypes), None, grad, ref, domain, samples, _spaces(namespace), tuple(aliases),
+    _register(Operator(name, "kernel_op", function, frozenset(dtypes), None, grad, ref, domain, samples, _spaces(namespace), tuple(aliases),
                        method, in_place, dunders or {}, engine))
     return function
 
@@ -364,7 +363,7 @@ class ViewOp:
         self.name, self.geometry, self.grad = name, geometry, grad
         self.node_name = "".join(part.capitalize() for part in name.split("_")) + "Backward0"
         self.names = tuple(signature.parameters)
-        self.wanted = tuple(inspect.signature(grad).parameters) if grad else ()
+        self.wanted = argument_names(grad) if grad else ()
 
     def call(self, x: Tensor, *values: Any) -> Tensor:
         if not isinstance(x, Tensor):
@@ -392,7 +391,7 @@ def view(signature: str, *, geometry: Callable, grad: Callable | None, ref: Call
     if inplace:
         in_place = _compile(f"{name}_", called, f"  return _retarget({arguments.split(',')[0]}, _call({arguments}))",
                             {"_call": engine.call, "_retarget": retarget}, _doc(f"{name}_", "in place", None), extra)
-    _register(Operator(name, "view", function, parsed, ALL, SAME, {"x": grad} if grad else None, ref, (-2, 2), samples, _spaces(namespace),
+    _register(Operator(name, "view", function, ALL, SAME, {"x": grad} if grad else None, ref, (-2, 2), samples, _spaces(namespace),
                        tuple(aliases), method, in_place, {}, engine))
     return function
 
@@ -425,7 +424,6 @@ def composite(name: str, *, namespace: str = "torch", method: bool = False, inpl
               domain: Any = (-2, 2), differentiable: bool = True) -> Callable[[Callable], Callable]:
     """Decorator: an operator written with other operators; its gradient follows from theirs."""
     def declare(function: Callable) -> Callable:
-        signature = inspect.signature(function)
         function.__qualname__ = name  # what Python's errors about arguments call it
         in_place = None
         if inplace:
@@ -433,7 +431,7 @@ def composite(name: str, *, namespace: str = "torch", method: bool = False, inpl
                 return inplace_form(input, function(input, *args, **kwargs), f"{name}_")
 
             in_place.__name__ = f"{name}_"
-        _register(Operator(name, "composite", function, signature, frozenset(dtypes), None, {"traced": function} if differentiable else None, ref, domain,
+        _register(Operator(name, "composite", function, frozenset(dtypes), None, {"traced": function} if differentiable else None, ref, domain,
                            samples, _spaces(namespace), tuple(aliases), method, in_place, dunders or {}, None))
         return function
 

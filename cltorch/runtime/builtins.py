@@ -22,6 +22,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("acos", "acosh", "asin", "asinh", "atan", "atanh", "cbrt", "ceil", "cos", "cosh", "cospi", "erf", "erfc", "exp", "exp2", "expm1", "fabs",
                      "floor", "lgamma", "log", "log10", "log1p", "log2", "rint", "sin", "sinh", "sinpi", "sqrt", "tan", "tanh", "trunc"), (UNARY,)),
     **dict.fromkeys(("atan2", "copysign", "fmod", "hypot", "nextafter", "pow"), (BINARY,)),
+    "fma": ("const F {}(F, F, F)",),
     **dict.fromkeys(("max", "min"), SMALLER),
     **dict.fromkeys(("atomic_add", "atomic_max", "atomic_min"), ATOMIC),
     "atomic_inc": tuple(f"{kind} {{}}(volatile M {kind} *)" for kind in ("int", "uint")),

@@ -133,7 +133,7 @@ def hide_constants(source: str) -> str:
     return re.sub(r"([?:]\s*|\(char\)\s*)(\d+|\(?-\d+\)?)(?=\s*[:;),])", r"\1(\2 + ((int)get_work_dim() & 128))", source)
 
 
-_GROUPS = re.compile(r"reqd_work_group_size\((\d+), (\d+), (\d+)\)\)\)\s*void\s+\w+\s*\([^)]*\)\s*\{(?:\s*#[^\n]*\n)*")
+_GROUPS = re.compile(r"reqd_work_group_size\((\d+), (\d+), (\d+)\)\)\)(?:\s*#[^\n]*\n)*\s*void\s+\w+\s*\([^{]*\{(?:\s*#[^\n]*\n)*")
 
 
 def state_groups(source: str) -> str:

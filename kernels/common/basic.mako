@@ -287,6 +287,13 @@ ${intrinsic("sqrt") if wide else builtin("sqrt")}
 % endif
 </%def>
 
+## a * b + c, rounded once.
+<%def name="fma(t, wide)">
+% if t.is_float:
+${intrinsic("fma", parameters="a, b, c", feature="__FMA__") if wide else builtin("fma", "a, b, c")}
+% endif
+</%def>
+
 <%def name="rsqrt(t, wide)">
 % if t.is_float:
 static inline ${t.c} rsqrt_${t.s}(${t.c} x) { return ${t.one} / sqrt_${t.s}(x); }
