@@ -10,10 +10,11 @@ import pytest
 
 import cltorch as torch
 from cltorch import cuda, nn, optim
-from cltorch.core.capture import STATE
+from cltorch.core.capture import JOINED_AFTER, STATE
 from cltorch.core.random import default_generator
 from cltorch.nn import functional as F
 from cltorch.runtime.device import get
+from cltorch.runtime.graph import Joined
 
 STEPS = 6
 PLACES = ("cuda", "cpu")
@@ -250,6 +251,41 @@ def test_index_errors_of_replays_are_raised(device: Any) -> None:
         index.copy_(torch.tensor([4, 0], device=device))
         graph.replay()
         assert y.tolist() == [4, 0]
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_little_launches_become_one(count: int, device: Any) -> None:
+    """With several joined kernels where one would have too many arguments; random numbers and an optimizer's advance in them."""
+    dev = get("cuda")
+    if dev.strategy != "wide":
+        pytest.skip("a GPU's launches are handed over by the device itself")
+
+    def run(compiled: bool) -> tuple[list[float], list[Any], Any]:
+        torch.manual_seed(2)
+        weights = [torch.rand(5, device=device, requires_grad=True) for _ in range(count)]
+        optimizer = optim.SGD(weights, 0.1, momentum=0.9)
+        schedule = optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+
+        def step() -> Any:
+            optimizer.zero_grad()
+            loss = sum((torch.rand(5, device=device) * w).cumsum(0).sum() for w in weights)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        work = torch.compile(step, fullgraph=True) if compiled else step
+        losses = []
+        for _ in range(JOINED_AFTER + 3):
+            losses.append(work().item())
+            schedule.step()
+        return losses, [w.tolist() for w in weights], work
+
+    eager, wanted, _ = run(False)
+    losses, weights, work = run(True)
+    assert losses == eager and weights == wanted
+    recording = next(plan for plan in work.plans.values() if not isinstance(plan, int)).capture.recording
+    joined = [step for step in recording.steps if isinstance(step, Joined)]
+    assert len(recording.steps) < len(recording.entries) / 2 and (len(joined) > 1) == (count > 3)
 
 
 def test_graphs_may_share_a_pool(device: Any) -> None:

@@ -12,10 +12,11 @@ import pyopencl as cl
 import pytest
 from processes import run_python
 
+from cltorch.core.joining import join_little
 from cltorch.errors import LaunchError
 from cltorch.runtime import observe
 from cltorch.runtime.device import Device, get
-from cltorch.runtime.graph import Recording
+from cltorch.runtime.graph import Joined, Recording
 from cltorch.runtime.launch import Kernel, signature
 from cltorch.runtime.program import build
 from cltorch.runtime.stream import Event, Stream, default_stream
@@ -99,6 +100,60 @@ def test_threads_do_not_mix_arguments(dev: Device, add: Kernel) -> None:
         thread.join()
     got = [[dev.read(out.mem, 4).view(np.float32)[0] for out in row] for row in outs]
     assert got == [[1000 * k + i for i in range(200)] for k in range(4)]
+
+
+FIRST = """#line 1 "first"
+typedef float E;
+typedef struct { E value; } held;
+#define DOUBLE(x) ((x) + (x))
+static inline __attribute__((always_inline)) E change(E x) { const held h = {DOUBLE(x)}; return h.value; }
+__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+#line 9
+void put(__global E *restrict out, const uint n, const float by, const long more)
+{
+  for (uint i = get_global_id(0); i < n; i += get_global_size(0)) out[i] = change(out[i]) * by + (float)more;
+}
+"""
+SECOND = """#line 1 "second"
+typedef int E;
+#define DOUBLE(x) ((x) * (x))
+static E change(E x) { return DOUBLE(x); }
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void other(__global int *p) { p[0] = 7; }
+__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+void put(__global E *out, __global const int *from)
+{
+  out[get_group_id(1) * get_num_groups(0) + get_group_id(0)] = change(from[0]) + get_group_id(0) * 10 + get_local_id(0) + get_local_size(0);
+}
+"""
+
+
+def test_joined_launches_do_what_their_members_do(dev: Device) -> None:
+    """Sources that define the same names otherwise; a member called twice; memory and one number bound anew; negative and fractional numbers."""
+    if dev.strategy != "wide":
+        pytest.skip("a GPU's launches are not joined")
+    first, second = (build(dev, text, "member").kernel("put") for text in (FIRST, SECOND))
+    x, y, z = (dev.allocator.allocate(16) for _ in range(3))
+    recorded = Recording(dev)
+    recorded.launch(first, (2,), (1,), (x.mem, 4, 0.5, -3))
+    recorded.launch(second, (2, 2), (1, 1), (y.mem, z.mem))
+    recorded.launch(first, (1,), (1,), (x.mem, 3, 0.25, 1 << 20))
+    once, _, again = recorded.entries
+    join_little(recorded, {(id(once), 2)})
+    assert [type(step) for step in recorded.steps] == [Joined]
+
+    def replayed() -> tuple[list[float], list[int]]:
+        dev.write(x.mem, np.array([1, 2, 3, 4], np.float32))
+        dev.write(z.mem, np.array([5], np.int32))
+        recorded.enqueue()
+        return list(dev.read(x.mem, 16).view(np.float32)), list(dev.read(y.mem, 16).view(np.int32))
+
+    high = float(1 << 20)
+    assert replayed() == ([high - 1, high - 0.5, high, 1], [26, 36, 26, 36])
+    once.bind(2, 4.5)
+    y = dev.allocator.allocate(16)
+    recorded.entries[1].bind(0, y.mem)
+    assert replayed() == ([high + 3, high + 7.5, high + 12, 33], [26, 36, 26, 36])
+    assert again.seats[1] is None
 
 
 def test_recording_instead_of_launching(dev: Device, add: Kernel) -> None:

@@ -17,9 +17,12 @@ from ..runtime.device import Device
 from ..runtime.graph import Advancing, Launch, Recording, Refusal
 from ..shape import contiguous_strides
 from . import random
+from .joining import join_little
 from .lazy import flush, realize
 from .storage import Read, Storage, Value
 from .tensor import Tensor, isolate, unique
+
+JOINED_AFTER = 4  # replays: building the joined kernels takes as long as building their members did, which a graph that is used once need not wait for
 
 
 class _State:
@@ -43,7 +46,7 @@ class Capture:
         self.recording = Recording(dev)
         self.drawn: dict[random.Generator, int] = {}
         self.streams: dict[random.Generator, tuple[int, int]] = {}  # seed and offset of the last replay
-        self._draws = 0
+        self._draws = self.replays = 0
         self.updates: list[Callable[[], None]] = []
         self.applied: list[list[tuple[Launch, int]]] = []
         self.checks: list[Callable[[], None]] = []
@@ -117,6 +120,8 @@ class Capture:
         self._tags = [(entry, position, *tag.source) for entry, position, tag in self.recording.advancing()]
         seen = {(id(generator), first) for _, _, capture, generator, _, first in self._tags if capture is self}
         self._find_storages()
+        steered = {(id(launch), p) for launches in self.applied for launch, first in launches for p in range(first, len(launch.args))}
+        self._live = steered | {(id(entry), position) for entry, position, *_ in self._tags}
         if len(seen) != self._draws:
             raise RuntimeError("random numbers were drawn on the host while a graph was captured: each replay would see the same ones")
 
@@ -220,6 +225,9 @@ class Capture:
                     update()
             finally:
                 STATE.steering = None
+        self.replays += 1
+        if self.replays == JOINED_AFTER:
+            join_little(self.recording, self._live)
         self.recording.enqueue()
         if self.checks and not self.dev.checks:
             self.dev.checks.extend(self.checks)

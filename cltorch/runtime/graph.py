@@ -5,14 +5,19 @@ set, so a replay costs one enqueue a launch. Arguments can be bound anew between
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyopencl as cl
 
 if TYPE_CHECKING:
     from .device import Device
-    from .launch import Kernel
+    from .launch import Argument, Kernel
+
+
+FEW, SMALL = 8, 1 << 16  # work-items, and bytes of memory, of a launch that one work-item may do alone
 
 
 class Advancing(int):
@@ -22,26 +27,78 @@ class Advancing(int):
 
 
 class Launch:
-    """One enqueue of one kernel."""
+    """One enqueue of one kernel, or one of the members of a joined one: ``seats`` says which arguments of ``handle`` its own ones are."""
 
-    __slots__ = ("args", "global_size", "handle", "kernel", "local_size")
+    __slots__ = ("args", "global_size", "handle", "kernel", "local_size", "seats")
 
     def __init__(self, kernel: Kernel, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
         self.kernel, self.global_size, self.local_size, self.args = kernel, global_size, local_size, list(args)
         self.handle = kernel.new_handle()
         self.handle.set_args(*args)
+        self.seats: Sequence[int | None] = range(len(args))
 
     def bind(self, position: int, value: Any) -> None:
         """Another memory object or number for one argument, from the next enqueue on."""
         scalar = self.kernel.arguments[position].scalar
         self.args[position] = value
-        self.handle.set_arg(position, value if scalar is None else scalar(value))
+        self.handle.set_arg(self.seats[position], value if scalar is None else scalar(value))
 
     def writes(self, position: int) -> bool:
         return self.kernel.arguments[position].written
 
     def enqueue(self, queue: Any) -> None:
         cl.enqueue_nd_range_kernel(queue, self.handle, self.global_size, self.local_size)
+
+    def memory(self, position: int) -> int | None:
+        """The address of the memory object that an argument is; None for a number."""
+        value = self.args[position]
+        return value.int_ptr if isinstance(value, cl.MemoryObject) else None
+
+    @property
+    def small(self) -> bool:
+        """Whether one work-item does its work about as soon as all of the device do."""
+        return math.prod(self.global_size) == 1 or (math.prod(self.global_size) <= FEW and self._bytes() <= SMALL)
+
+    def _bytes(self) -> int:
+        return sum(size for size in {value.int_ptr: value.size for value in self.args if isinstance(value, cl.MemoryObject)}.values())
+
+
+class Joined:
+    """Launches one after the other as one, by a kernel that was generated for them (codegen/joined.py).
+
+    ``places``: for each launch, the joined kernel's argument for each of its own, counted from 1, or None for what its table of numbers holds.
+    """
+
+    __slots__ = ("handle", "numbers")
+
+    def __init__(self, kernel: Kernel, launches: Sequence[Launch], places: Sequence[Sequence[int | None]]) -> None:
+        table: list[int] = []
+        args: dict[int, Any] = {}
+        for launch, seats in zip(launches, places, strict=True):
+            table += [*launch.global_size, 1, 1][:3]
+            for argument, value, seat in zip(launch.kernel.arguments, launch.args, seats, strict=True):
+                if seat is None:
+                    table.append(_bits(argument, value))
+                else:
+                    args[seat] = value
+        flags = cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR
+        self.numbers = cl.Buffer(kernel.device.context, flags, hostbuf=np.array(table, np.uint64))
+        self.handle = kernel.new_handle()
+        self.handle.set_args(self.numbers, *[args[seat] for seat in sorted(args)])
+        for launch, seats in zip(launches, places, strict=True):
+            launch.handle, launch.seats = self.handle, seats
+
+    def enqueue(self, queue: Any) -> None:
+        cl.enqueue_nd_range_kernel(queue, self.handle, (1,), (1,))
+
+
+def _bits(argument: Argument, value: Any) -> int:
+    """A number as 64 bits: an integer as it is, a float's own bits."""
+    assert argument.scalar is not None
+    number = argument.scalar(value)
+    if isinstance(number, np.floating):
+        return int(number.view(f"uint{8 * number.itemsize}"))
+    return int(number) & 0xFFFFFFFFFFFFFFFF
 
 
 class Command:
@@ -68,6 +125,7 @@ class Recording:
     def __init__(self, device: Device) -> None:
         self.device = device
         self.entries: list[Launch | Command] = []
+        self.steps: Sequence[Launch | Command | Joined] = self.entries  # what is enqueued
 
     def launch(self, kernel: Kernel, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
         self.entries.append(Launch(kernel, global_size, local_size, args))
@@ -84,6 +142,21 @@ class Recording:
                     found.setdefault(value.int_ptr, []).append((entry, position))
         return found
 
+    def runs(self, joinable: Callable[[Launch], bool]) -> list[list[Launch]]:
+        """The launches that could be joined with their neighbours, in order: two or more at a time."""
+        found: list[list[Launch]] = [[]]
+        for entry in self.entries:
+            if isinstance(entry, Launch) and joinable(entry):
+                found[-1].append(entry)
+            elif found[-1]:
+                found.append([])
+        return [run for run in found if len(run) > 1]
+
+    def join(self, launches: Sequence[Launch], joined: Joined) -> None:
+        """From now on ``joined`` is enqueued in the place of these neighbours."""
+        first = self.steps.index(launches[0])
+        self.steps = [*self.steps[:first], joined, *self.steps[first + len(launches):]]
+
     def advancing(self) -> list[tuple[Launch | Command, int, Advancing]]:
         """The arguments that are other numbers in each replay."""
         return [(entry, position, value) for entry in self.entries for position, value in enumerate(entry.args) if type(value) is Advancing]
@@ -92,8 +165,8 @@ class Recording:
         """Once more, on the current stream. Raises LaunchError where the driver refuses."""
         queue = self.device.queue
         try:
-            for entry in self.entries:
-                entry.enqueue(queue)
+            for step in self.steps:
+                step.enqueue(queue)
         except cl.Error as error:
             raise self.device.failure("replay a graph", error) from error
 

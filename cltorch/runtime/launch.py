@@ -31,9 +31,10 @@ QUALIFIERS = {"const", "__const", "restrict", "__restrict", "volatile", "__priva
 
 
 class Argument:
-    """One parameter of a kernel's signature: ``scalar`` is a NumPy type, or None for memory; ``written`` where it isn't const."""
+    """One parameter of a kernel's signature: ``scalar`` is a NumPy type, or None for memory; ``written`` where it isn't const; ``type`` the words
+    of its type without qualifiers, a pointer's with its address space."""
 
-    __slots__ = ("local", "name", "scalar", "written")
+    __slots__ = ("local", "name", "scalar", "type", "written")
 
     def __init__(self, text: str, entry: str) -> None:
         words = re.findall(r"\w+|\*", text)
@@ -41,8 +42,8 @@ class Argument:
         self.local = "__local" in words or "local" in words
         pointer = "*" in words
         self.written = pointer and "const" not in words[:words.index("*")] and "__constant" not in words
-        kind = " ".join(word for word in words[:-1] if word not in QUALIFIERS)
-        self.scalar = None if pointer else SCALARS.get(kind)
+        self.type = " ".join(word for word in words[:-1] if word not in QUALIFIERS | {"*"})
+        self.scalar = None if pointer else SCALARS.get(self.type)
         if not pointer and self.scalar is None:
             raise BuildError(f"kernel {entry}: argument {text.strip()!r} is neither memory nor a number of a known type "
                              f"({', '.join(SCALARS)})")

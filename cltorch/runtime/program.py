@@ -79,11 +79,14 @@ def _program(device: Device, source: str, name: str, options: tuple[str, ...]) -
     if config.get("DUMP"):
         dump_source(name, source)
     debug(4, f"source of {name}:\n{source}")
+    return Program(device, source, name, options, _built(device, _mended(device, source), name, options))
+
+
+def _mended(device: Device, source: str) -> str:
+    """What the device's compiler gets instead of the source."""
     if "char_constants" in device.disabled:
         source = hide_constants(source)
-    if "group_loop" in device.disabled:
-        source = state_groups(source)
-    return Program(device, source, name, options, _built(device, source, name, options))
+    return state_groups(source) if "group_loop" in device.disabled else source
 
 
 def _built(device: Device, source: str, name: str, options: tuple[str, ...]) -> Built:

@@ -1,0 +1,69 @@
+"""The little launches of a graph, next to each other, become one launch.
+
+What a processor's driver needs to hand over from one kernel to the next is many times the work of a kernel on a few thousand numbers. The
+joined kernel does the same work in the same order, on one work-item.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ..codegen import Argument, Member, join, joinable
+from ..runtime import program
+from ..runtime.graph import Joined, Launch, Recording
+
+ARGUMENTS, ARGUMENT_BYTES = 64, 1024  # what every device takes
+
+Seats = list[tuple[int | None, ...]]
+
+
+def join_little(recording: Recording, live: set[tuple[int, int]]) -> None:
+    """``live``: (id of a launch, position) of the numbers that are bound anew between replays; others are read from a table."""
+    dev = recording.device
+    if dev.strategy != "wide":
+        return
+    for run in recording.runs(_little):
+        for launches, seats in _parts(run, live):
+            if len(launches) > 1:
+                kernel = program.build(dev, join(_members(launches, seats)), f"{len(launches)} launches as one").kernel("joined")
+                recording.join(launches, Joined(kernel, launches, seats))
+
+
+def _little(launch: Launch) -> bool:
+    one = launch.local_size is None or math.prod(launch.local_size) == 1
+    return one and launch.small and joinable(launch.kernel.program.source)
+
+
+def _parts(run: Sequence[Launch], live: set[tuple[int, int]]) -> Iterator[tuple[list[Launch], Seats]]:
+    """The run in pieces whose arguments a kernel may have; memory that several launches name is one argument."""
+    launches: list[Launch] = []
+    places: Seats = []
+    known: dict[int, int] = {}
+    taken, size = 1, 8
+    for launch in run:
+        fresh = [p for p in range(len(launch.args)) if launch.memory(p) is not None or (id(launch), p) in live]
+        added = sum(8 if launch.kernel.arguments[p].scalar is None else np.dtype(launch.kernel.arguments[p].scalar).itemsize for p in fresh)
+        if launches and (taken + len(fresh) > ARGUMENTS or size + added > ARGUMENT_BYTES):
+            yield launches, places
+            launches, places, known, taken, size = [], [], {}, 1, 8
+        seats: list[int | None] = [None] * len(launch.args)
+        for position in fresh:
+            address = launch.memory(position)
+            seat = known.get(address) if address is not None else None
+            if seat is None:
+                seat, taken = taken, taken + 1
+                size += 8
+                if address is not None:
+                    known[address] = seat
+            seats[position] = seat
+        launches.append(launch)
+        places.append(tuple(seats))
+    yield launches, places
+
+
+def _members(launches: Sequence[Launch], seats: Seats) -> list[Member]:
+    return [Member(launch.kernel.program.source, launch.kernel.name,
+                   tuple(Argument(a.type, a.scalar is None, seat) for a, seat in zip(launch.kernel.arguments, places, strict=True)))
+            for launch, places in zip(launches, seats, strict=True)]
