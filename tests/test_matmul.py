@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 TYPES = sorted(d.name for d in NUMERIC)
 # one of each way: single elements, vectors, dots, small ones, panels read in place, packed panels, edges, several blocks along k
 SIZES = [(1, 1, 1), (1, 1, 37), (3, 5, 2), (17, 19, 23), (64, 64, 64), (65, 67, 130), (40, 33, 300), (1, 300, 70), (300, 1, 70), (5, 200, 33), (128, 10, 64),
-         (10, 128, 64), (130, 70, 40), (40, 300, 1), (300, 300, 300)]
+         (10, 128, 64), (130, 70, 40), (40, 300, 1), (300, 300, 300), (100, 130, 530)]
 
 
 def operand(device: Any, shape: tuple, dtype: Any, layout: str, seed: int) -> tuple[np.ndarray, Any]:
@@ -251,7 +251,7 @@ def test_plans_are_legal_and_bounded() -> None:
             a, b = gemm_plan.Layout(row_a or k == 1, column_a or m == 1), gemm_plan.Layout(row_b or n == 1, column_b or k == 1)
             for vectors in (16, 32, 64):
                 chosen = gemm_plan.plan("wide", m, n, k, 1, d, a, b, vectors)
-                if chosen.way == "panel_direct":
+                if chosen.way in ("panel_direct", "panel_local"):
                     t = dict(chosen.tunables)
                     assert t["NV"] * t["VW"] <= (m if chosen.swap else n) and (a.column if chosen.swap else b.row)
             for group, units in ((1, 1), (64, 4), (256, 2), (1024, 80)):

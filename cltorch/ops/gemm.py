@@ -16,6 +16,7 @@ from .gemm_plan import Block, Plan, Side, bounded, ceil, lanes_of, layout, plan,
 Number = int | float | complex
 Geometry = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
 
+ROWS = 16  # rows of tiles that a work-item of matmul/panel may have
 ITEMS_PER_UNIT = 4  # work-items to have for each compute unit, so that none waits long for the last
 
 
@@ -135,11 +136,13 @@ def _panel(dev: Device, p: Problem, chosen: Plan) -> Launch:
     height, width = tile["MR"], tile["NV"] * tile["VW"]
     down, across = ceil(p.m, height), ceil(p.n, width)
     share = down * across * p.batch // (ITEMS_PER_UNIT * dev.compute_units)
-    tiles = max(1, min(8, down, share))
-    panels = max(1, min(tile["TILES"] // tiles, across, share // tiles)) if chosen.way == "panel_direct" else 1  # whole pages of b's rows at a time
+    rows, most = {"panel_local": (ROWS, tile["TILES"]), "panel_direct": (ROWS // 2, ROWS)}.get(chosen.way, (ROWS // 2, 1))
+    tiles = max(1, min(rows, tile["TILES"], down, share))
+    tiles = ceil(down, ceil(down, tiles))
+    panels = max(1, min(most // tiles, across, share // tiles))  # of whole pages of b's rows, or of what was copied
     size = (ceil(across, panels), ceil(down, tiles), p.batch)
     left = _Packed(dev, p, pack_a, p.a, p.a.row, p.a.column, p.m, height, tile["KC"]) if chosen.way == "panel_packed" else None
-    right = _Packed(dev, p, pack_b, p.b, p.b.column, p.b.row, p.n, width, tile["KC"]) if chosen.way != "panel_direct" else None
+    right = _Packed(dev, p, pack_b, p.b, p.b.column, p.b.row, p.n, width, tile["KC"]) if chosen.way in ("panel_half", "panel_packed") else None
     a_steps = (0, 0, *left.batches) if left else tuple(p.a)
     b_steps = (0, *right.batches) if right else (p.b.row, p.b.outer, p.b.inner)
 

@@ -83,11 +83,13 @@ def plan(strategy: str, m: int, n: int, k: int, batch: int, d: dtype, a: Layout,
         return Plan("small", swap, (("VW", lanes),))
     if d.is_complex or d.itemsize < 4:
         return Plan("panel_packed", False, _panel_tile(n, d, vector_bytes, side))
-    return _panel_plan(m, n, k, d, b.row, swap, vector_bytes, side)
+    return _panel_plan(m, n, k, d, b.column if swap else a.row, b.row, swap, vector_bytes, side)
 
 
-def _panel_plan(m: int, n: int, k: int, d: dtype, unit: bool, swap: bool, vector_bytes: int, side: Side | None) -> Plan:
-    """Panels of float32, float64, int32, int64, which can be read in place. Packing pays where b is read often or can't be read otherwise."""
+def _panel_plan(m: int, n: int, k: int, d: dtype, along: bool, unit: bool, swap: bool, vector_bytes: int, side: Side | None) -> Plan:
+    """Panels of float32, float64, int32, int64, which can be read in place: few rows of a read b as it lies, more copy what they need of it, and many
+    want it packed once for all. ``along``: the first operand's rows are contiguous (others are copied, too); ``unit``: b's are.
+    """
     if swap:
         m, n, unit = n, m, True
     lanes = lanes_of(d, vector_bytes)
@@ -97,7 +99,9 @@ def _panel_plan(m: int, n: int, k: int, d: dtype, unit: bool, swap: bool, vector
         tile = _panel_tile(n if n >= 4 * lanes else _power_below(n // lanes) * lanes, d, vector_bytes, side)
         if tile[1][1] * lanes > n:  # a profile's tile, wider than this product
             tile = _panel_tile(n, d, vector_bytes, None)
-        return Plan("panel_half" if m >= 256 and k * n >= BIG_PANEL else "panel_direct", swap, tile)
+        if m <= 2 * dict(tile)["MR"]:
+            return Plan("panel_direct", swap, tile)
+        return Plan("panel_half" if along and m >= 256 and k * n >= BIG_PANEL else "panel_local", swap, tile)
     if not unit and m * k + 2 * m * n < n * k:  # cheaper to pack a instead and to store columns
         m, n, swap = n, m, not swap
     return Plan("panel_half", swap, _panel_tile(n, d, vector_bytes, side))

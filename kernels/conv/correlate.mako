@@ -25,6 +25,7 @@ CONSTRAINTS = ("1 < MR <= 64 // NV", "STAGE >= 2048 and SUMS >= 3072")  # for el
 %>
 <%
 NR = NV * VW
+place = lambda i, j: f"{i} * padded + {j}"
 one_group = "__kernel __attribute__((reqd_work_group_size(1, 1, 1)))"
 %>
 ${tile.types(dtype, VW)}
@@ -79,7 +80,10 @@ void correlate(${stage.parameters(dtype)},
             const E *const z = y + taps[k];
             ${tile.step(dtype, MR, NV, lambda i, plane: f"x[{i}]", lambda j, plane: f"*(const VU *)(z + {j * VW})")}
           }
-          ${tile.keep(dtype, MR, NV, "kept", "c0 + k0 == 0", lambda i, j: f"{i} * padded + {j}")}
+          if (c0 + k0 > 0) {
+            ${tile.add(dtype, MR, NV, "kept", place)}
+          }
+          ${tile.put(dtype, MR, NV, "kept", place)}
         }
     }
   }

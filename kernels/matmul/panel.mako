@@ -5,10 +5,12 @@ a (m, k), b (k, n), d and c (m, n) are read and written through strides; z count
 with its own strides. scaled: bit 0 says that alpha is not 1, bit 1 that d is to be read; strides of 0 broadcast it (a
 bias is d with row stride 0).
 
-A work-item owns up to TILES tiles of MR rows by NR = NV * VW columns (``tiles`` rows of them, ``panels`` columns) and
-keeps one at a time in registers. k is summed in blocks of KC, so the order of additions depends on the shape alone.
-Three ways to read:
+A work-item owns up to TILES tiles of MR rows by NR = NV * VW columns (``tiles`` rows of them, at most 16, by ``panels``
+columns) and keeps one at a time in registers. k is summed in blocks of KC, so the order of additions depends on the shape
+alone. Four ways to read:
   panel_direct  a through its strides, b where its rows are contiguous (column stride 1, n >= NR: the last panel overlaps its neighbour)
+  panel_local   as panel_direct, but each item copies a block of b, and of an a whose rows are not contiguous, next to each other first:
+                lines that are a power of two apart share few places of a cache
   panel_half    a through its strides, b packed
   panel_packed  both packed
 pack_a and pack_b write panels [batch][panel][k][MR or NR], as sums' type and padded with zeros; complex b in two planes
@@ -24,14 +26,16 @@ TUNABLES = dict(
     MR=(6, 6, tuple(range(1, 17))),
     NV=(4, 4, (1, 2, 3, 4, 6, 8, 12, 16)),
     VW=(8, 8, (2, 4, 8, 16)),
-    KC=(128, 128, (64, 128, 192, 256, 384, 512)),
-    TILES=(16, 16, (8, 16)),
+    KC=(256, 256, (64, 128, 192, 256, 384, 512)),
+    TILES=(128, 128, (8, 16, 32, 64, 128)),
 )
 CONSTRAINTS = ("MR * NV <= 64",)  # compilers spend minutes on larger unrolled tiles
 %>
 <%
 lane, planes = tile.module.lane(dtype), len(tile.module.planes(dtype))
 NR = NV * VW
+ROWS = min(TILES, 16)  # rows of tiles that an item may have
+in_place = lane == dtype.storage or dtype.s in ("i32", "i64")  # elements lie in memory as they are summed
 one_group = "__kernel __attribute__((reqd_work_group_size(1, 1, 1)))"
 %>
 ${tile.types(dtype, VW)}
@@ -78,6 +82,31 @@ void ${kname}(__global const ${dtype.storage} *restrict src, const long start, c
   }
 }
 </%def>
+## A tile's sums so far wait for the next block of k, or go out.
+<%def name="result()">
+        if (k0 > 0) {
+          ${tile.add(dtype, MR, NV, "kept")}
+        }
+        if (k0 + kc < k) {
+          ${tile.put(dtype, MR, NV, "kept")}
+          continue;
+        }
+        const int rows = min(${MR}, m - r * ${MR}), columns = min(${NR}, n - column);
+        const long row = (long)r * ${MR};
+        __global ${dtype.storage} *const out = c + to + z0 * cs0 + z1 * cs1 + row * cr + column * cc;
+        __global const ${dtype.storage} *const add = d + from + z0 * ds0 + z1 * ds1 + row * dr + column * dc;
+% if in_place:
+        if (rows == ${MR} && columns == ${NR} && straight) {
+          ${tile.write(MR, NV)}
+          continue;
+        }
+% endif
+        ${tile.put(dtype, MR, NV, "kept")}
+        for (int i = 0; i < rows; i++) {
+          const E *const s = (const E *)(kept + i * ${NV * planes});
+          ${tile.finish(dtype, NR)}
+        }
+</%def>
 <%def name="product(kname, packed_a, packed_b)">
 ${one_group}
 void ${kname}(
@@ -85,9 +114,12 @@ void ${kname}(
   __global const ${lane if packed_b else dtype.storage} *restrict b, const long bo, const long bk, const long bs0, const long bs1,
   ${tile.target(dtype)}, const int tiles, const int panels)
 {
-  V sums[${planes * NV * MR * TILES}];
+  V sums[${planes * NV * MR * ROWS}];
   ${tile.locals(dtype)}
   const int first = get_global_id(1) * tiles, last = min(first + tiles, (m + ${MR - 1}) / ${MR});
+% if in_place:
+  const int straight = cc == 1 && (scaled == 0 || (scaled == 2 && dc == 1));
+% endif
   const int left = get_global_id(0) * panels, right = min(left + panels, (n + ${NR - 1}) / ${NR});
   __global const E *const pa = (__global const E *)a + ao + z0 * as0 + z1 * as1;
   __global const E *const pb = (__global const E *)b + bo + z0 * bs0 + z1 * bs1;
@@ -125,16 +157,67 @@ void ${kname}(
 % endif
           y += pitch;
         }
-        ${tile.keep(dtype, MR, NV, "kept", "k0 == 0")}
-        if (k0 + kc < k) continue;
-        const int rows = min(${MR}, m - r * ${MR}), columns = min(${NR}, n - column);
-        const long row = (long)r * ${MR};
-        __global ${dtype.storage} *const out = c + to + z0 * cs0 + z1 * cs1 + row * cr + column * cc;
-        __global const ${dtype.storage} *const add = d + from + z0 * ds0 + z1 * ds1 + row * dr + column * dc;
-        for (int i = 0; i < rows; i++) {
-          const E *const s = (const E *)(kept + i * ${NV * planes});
-          ${tile.finish(dtype, NR)}
+${result()}      }
+    }
+  }
+}
+</%def>
+<%def name="local()">
+${one_group}
+void panel_local(
+  __global const ${dtype.storage} *restrict a, const long ao, const long ar, const long ak, const long as0, const long as1,
+  __global const ${dtype.storage} *restrict b, const long bo, const long bk, const long bs0, const long bs1,
+  ${tile.target(dtype)}, const int tiles, const int panels)
+{
+  V sums[${NV * MR * TILES}], near[${NV * KC}];
+  E held[${MR * KC * ROWS}];
+  ${tile.locals(dtype)}
+  const int straight = cc == 1 && (scaled == 0 || (scaled == 2 && dc == 1));
+  const int first = get_global_id(1) * tiles, last = min(first + tiles, (m + ${MR - 1}) / ${MR});
+  const int left = get_global_id(0) * panels, right = min(left + panels, (n + ${NR - 1}) / ${NR});
+  __global const E *const pa = (__global const E *)a + ao + z0 * as0 + z1 * as1;
+  __global const E *const pb = (__global const E *)b + bo + z0 * bs0 + z1 * bs1;
+  const int copied = ak != 1 && right - left > 1;
+  for (int k0 = 0; k0 < k; k0 += ${KC}) {
+    const int kc = min(${KC}, k - k0);
+    if (copied)
+      for (long i = 0; i < kc; i++) {
+        __global const E *const x = pa + (k0 + i) * ak;
+        E *const line = held + i * ${MR};
+        int r = first;
+        if (ar == 1)
+          for (; r < min(last, m / ${MR}); r++) {
+            ${" ".join(f"line[(r - first) * {MR * KC} + {t}] = x[r * {MR} + {t}];" for t in range(MR))}
+          }
+        for (; r < last; r++)
+          for (int t = 0; t < ${MR}; t++) line[(r - first) * ${MR * KC} + t] = x[min(r * ${MR} + t, m - 1) * ar];
+      }
+    for (int q = left; q < right; q++) {
+      const int column = min(q * ${NR}, n - ${NR});
+      __global const E *const panel = pb + column + k0 * bk;
+      for (long i = 0; i < kc; i++) {
+        __global const VU *const from_b = (__global const VU *)(panel + i * bk);
+        ${" ".join(f"near[i * {NV} + {j}] = from_b[{j}];" for j in range(NV))}
+      }
+      for (int r = first; r < last; r++) {
+        const V *y = near;
+        V *const kept = sums + ((q - left) * tiles + r - first) * ${MR * NV};
+        ${tile.declare(dtype, MR, NV)}
+        if (copied) {
+          const E *x = held + (r - first) * ${MR * KC};
+          for (int i = 0; i < kc; i++, x += ${MR}, y += ${NV}) {
+            ${tile.step(dtype, MR, NV, lambda i, p: f"x[{i}]", lambda j, p: f"y[{j}]")}
+          }
+        } else {
+          __global const E *const x = pa + k0 * ak;
+% for i in range(MR):
+          __global const E *const x${i} = x + min(r * ${MR} + ${i}, m - 1) * ar;
+% endfor
+          for (long i = 0; i < kc; i++, y += ${NV}) {
+            ${tile.step(dtype, MR, NV, lambda i, p: f"x{i}[i * ak]", lambda j, p: f"y[{j}]")}
+          }
         }
+${result()}
       }
     }
   }
@@ -142,8 +225,9 @@ void ${kname}(
 </%def>
 ${packer("pack_a", MR, False)}
 ${packer("pack_b", NR, True)}
-% if lane == dtype.storage or dtype.s in ("i32", "i64"):
+% if in_place:
 ${product("panel_direct", False, False)}
 ${product("panel_half", False, True)}
+${local()}
 % endif
 ${product("panel_packed", True, True)}

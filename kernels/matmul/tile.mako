@@ -75,22 +75,30 @@ const V b${j}${p} = ${b(j, p)};
 % endfor
 </%def>
 
-## Sums go to a private array of V, added to what it holds unless this is the first block. at(row, vector): the index;
-## without it row i, plane p, vector j lie at
-## ((i * planes) + p) * NV + j.
-<%def name="keep(t, MR, NV, array, fresh, at=None)">
-<%
-places = [(i, j, p, at(i, j) if at else (i * len(planes(t)) + planes(t).index(p)) * NV + j) for i, j, p in cells(t, MR, NV)]
-%>
-if (${fresh}) {
-% for i, j, p, place in places:
-  ${array}[${place}] = c${i}_${j}${p};
+## A private array of V that holds sums is added to the tile's, and the tile's sums are put into it. at(row, vector): the index; without it row
+## i, plane p, vector j lie at ((i * planes) + p) * NV + j.
+<%def name="add(t, MR, NV, array, at=None)">
+% for n, (i, j, p) in enumerate(cells(t, MR, NV)):
+c${i}_${j}${p} += ${array}[${at(i, j) if at else n}];
 % endfor
-} else {
-% for i, j, p, place in places:
-  ${array}[${place}] += c${i}_${j}${p};
+</%def>
+
+<%def name="put(t, MR, NV, array, at=None)">
+% for n, (i, j, p) in enumerate(cells(t, MR, NV)):
+${array}[${at(i, j) if at else n}] = c${i}_${j}${p};
+% endfor
+</%def>
+
+## A whole tile of contiguous rows goes out as it is, or with beta times d's rows.
+<%def name="write(MR, NV)">
+if (scaled) {
+% for i in range(MR):
+  { __global const VU *const more = (__global const VU *)(add + ${i} * dr); ${" ".join(f"c{i}_{j} = (V)(beta) * more[{j}] + c{i}_{j};" for j in range(NV))} }
 % endfor
 }
+% for i in range(MR):
+{ __global VU *const line = (__global VU *)(out + ${i} * cr); ${" ".join(f"line[{j}] = c{i}_{j};" for j in range(NV))} }
+% endfor
 </%def>
 
 ## Row i of a finished tile goes out through its strides: scaled & 1: times alpha; scaled & 2: plus beta times the

@@ -14,6 +14,9 @@ from .results import UNKNOWN, Row
 PAUSE = 0.005  # seconds: an OpenMP library's workers spin for a while after their last call, and would be timed with the next contestant
 
 
+WARM = 8  # training steps until one takes what the next ones will take
+
+
 class Plan(NamedTuple):
     """``seconds`` of samples a contestant spends on a case, in samples of about ``sample`` seconds or one call, in ``fewest`` to ``most`` rounds (fewer
     where one call takes all of ``slow`` seconds); a call that would take longer than ``limit`` seconds is left out; the run is over after ``total``."""
@@ -37,9 +40,10 @@ class Entry:
         self.spent = 0.0
 
     def prepare(self) -> None:
-        """Inputs, a first call that compiles, and others that tell how many calls make a sample."""
+        """Inputs, first calls that compile (and capture, and join what was captured), and others that tell how many calls make a sample."""
         self.call = self.contestant.prepare(self.case)
-        if sample(self.case.mode, self.contestant, self.call, 1) < self.plan.slow:
+        first = sum(sample(self.case.mode, self.contestant, self.call, 1) for _ in range(WARM if self.case.mode is Mode.STEPS else 1))
+        if first < self.plan.slow:
             self.calibrate()
         if self.row.calls > 1:
             self.calibrate()
