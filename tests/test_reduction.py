@@ -45,6 +45,29 @@ def test_layouts(shape: tuple[int, ...], form: str, device: Any) -> None:
     compare("argmax", x, device=device)
 
 
+@pytest.mark.parametrize("shape", [(70, 512), (33, 1040), (1029, 64), (40, 4096)], ids=str)
+def test_short_rows_four_at_a_time(shape: tuple[int, ...], device: Any) -> None:
+    for name in ("float32", "float16", "int64", "complex64"):
+        x = random(shape, name, low=1, high=3)
+        for view in (x, x[1:]):
+            compare("sum", view, dim=1, device=device, tolerance=2e-3 if name == "float16" else 1e-5)
+    x = random(shape, "float32", low=-3, high=3)
+    compare("amax", x, dim=1, device=device)
+    compare("vector_norm", x, 3, space="linalg", dim=1, device=device, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("count", [4096, 8191, 16385, 70_001])
+def test_long_runs_in_four_pieces(count: int, device: Any) -> None:
+    """The first of equals in whichever piece; every element once."""
+    x = random((count,), "float32", low=1, high=3)
+    compare("sum", x, device=device, tolerance=1e-5)
+    compare("var_mean", x, device=device, tolerance=1e-5)
+    steps = torch.arange(count) % 997
+    compare("sum", steps, device=device)
+    compare("argmax", steps, device=device)
+    compare("sum", x.repeat(2).view(2, -1)[:, ::2], dim=1, device=device, tolerance=1e-5)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_dtypes_of_sums(name: str, device: Any) -> None:
     x = random((5, 300), name, low=-3, high=3)

@@ -89,6 +89,7 @@ ROWS = (
     Row("x.sum(0), x.sum(1), x.sum(), x.prod(1), x.mean(0)", (*TABLE, (2, 131), (131, 2), (5, 7, 3, 2)), NUMERIC - {cltorch.uint8}),
     Row("x.sum((0, 2)), x.sum((1, 3)), x.transpose(0, 3).sum((0, 2)), x.flip(0).sum(0)", ((3, 5, 7, 2), (1, 11, 1, 13))),
     Row("x.sum(), x.argmax()", ((32771,),)),
+    Row("x.sum(1)", ((67, 496),)),
     Row("x.detach().sum(0), x.detach().var(0), x.detach().argmax(0)", ((2311, 3),)),
     Row("x.var(0), x.std(1), var_mean(x, 1), std_mean(x)", ((1, 2), (7, 13), (131, 5))),
     Row("x.amax(0), x.amin(1), x.argmax(1), x.argmin(0), x.max(0), x.min(1)", ((1, 1), (7, 13), (2, 131), (131, 2))),

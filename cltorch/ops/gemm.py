@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from ..codegen.ctypes import ctype
@@ -132,7 +132,7 @@ class _Packed:
 
 def _panel(dev: Device, p: Problem, chosen: Plan) -> Launch:
     tile = {**dispatch.tuned(dev, "matmul/panel"), **dict(chosen.tunables)}
-    product, pack_a, pack_b = (dispatch.kernel(dev, "matmul/panel", entry, dtype=p.d, **tile) for entry in (chosen.way, "pack_a", "pack_b"))
+    kernel = partial(dispatch.kernel, dev, "matmul/panel", dtype=p.d, way=chosen.way, **tile)
     height, width = tile["MR"], tile["NV"] * tile["VW"]
     down, across = ceil(p.m, height), ceil(p.n, width)
     share = down * across * p.batch // (ITEMS_PER_UNIT * dev.compute_units)
@@ -141,8 +141,10 @@ def _panel(dev: Device, p: Problem, chosen: Plan) -> Launch:
     tiles = ceil(down, ceil(down, tiles))
     panels = max(1, min(most // tiles, across, share // tiles))  # of whole pages of b's rows, or of what was copied
     size = (ceil(across, panels), ceil(down, tiles), p.batch)
-    left = _Packed(dev, p, pack_a, p.a, p.a.row, p.a.column, p.m, height, tile["KC"]) if chosen.way == "panel_packed" else None
-    right = _Packed(dev, p, pack_b, p.b, p.b.column, p.b.row, p.n, width, tile["KC"]) if chosen.way in ("panel_half", "panel_packed") else None
+    product = kernel(chosen.way)
+    left = _Packed(dev, p, kernel("pack_a"), p.a, p.a.row, p.a.column, p.m, height, tile["KC"]) if chosen.way == "panel_packed" else None
+    packed = chosen.way in ("panel_half", "panel_packed")
+    right = _Packed(dev, p, kernel("pack_b"), p.b, p.b.column, p.b.row, p.n, width, tile["KC"]) if packed else None
     a_steps = (0, 0, *left.batches) if left else tuple(p.a)
     b_steps = (0, *right.batches) if right else (p.b.row, p.b.outer, p.b.inner)
 

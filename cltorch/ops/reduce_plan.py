@@ -12,6 +12,8 @@ from ..shape import Size, contiguous_strides
 
 MOST_KEPT = MOST_REDUCED = 3  # ranks that a kernel addresses; tensors that need more are copied first
 SLICE = 16384  # elements that are worth a work-item of their own
+LARGE = 32768  # elements that are worth all the device's threads
+SHORT = 4096  # elements of rows that are summed four at a time, in 16 lanes each: longer ones would lose digits
 
 
 class Spec:
@@ -90,7 +92,7 @@ def _addressed(unit: bool, kept: list, reduced: list) -> tuple[tuple[tuple[str, 
 
 
 def _wide_groups(device: _Device, work: int) -> int:
-    return device.groups if work >= 32768 else 2 if work >= 8192 else 1
+    return device.groups if work >= LARGE else 2 if work >= 8192 else 1
 
 
 def _splits(device: _Device, tasks: int, slices: int, enough: int) -> int:
@@ -106,13 +108,15 @@ def _rows(device: _Device, kept: list, reduced: list, outputs: int, count: int) 
         groups = _wide_groups(device, work)
         splits = _splits(device, outputs, count // SLICE, 2 * groups if groups > 2 else 1)
         global_size = min(groups, outputs * splits)
+        short = splits == 1 and work >= LARGE and outputs >= 4 * global_size and 64 <= count <= SHORT and count % 16 == 0
+        variant += (("quartets", short and variant[:1] == (("unit", True),) and len(reduced) == 1 and len(kept) <= 1),)
     else:
         width = device.rows
         threads = min(width, _power_of_two(-(-count // 4)))
         splits = _splits(device, outputs, count // (16 * width), device.compute_units * 16)
         global_size = min(-(-outputs * splits * threads // width), device.compute_units * 64) * width
         local = (width,)
-        variant += (("WG", width),)
+        variant += (("WG", width), ("quartets", False))
     numbers = (outputs, splits, count, threads, *dims)
     return Geometry("rows", variant, (global_size,), local, numbers, outputs * splits,
                     _merge(device, outputs, splits, count, 1, kept) if splits > 1 else None)
@@ -200,7 +204,10 @@ class Launcher:
         self.merge, self.numbers, self.groups, self.local, self.slots = plan.merge, plan.numbers, plan.groups, plan.local, plan.slots
         self.dtypes = spec.outputs
         self.partial = () if plan.merge is None else (spec.acc,) if spec.kind == "value" else (spec.acc, int32 if spec.kind == "pair" else spec.acc)
-        self.first = spec.kernel(dev, plan.template, partial=plan.merge is not None, **dict(plan.variant))
+        variant = dict(plan.variant)
+        if "quartets" in variant:
+            variant["quartets"] &= spec.kind == "value"
+        self.first = spec.kernel(dev, plan.template, partial=plan.merge is not None, **variant)
         self.second = None if plan.merge is None else spec.kernel(dev, "merge", partial=False, **dict(plan.merge[0]))
 
     def __call__(self, x: Tensor, scalars: tuple[float, ...] = ()) -> tuple[Tensor, ...]:

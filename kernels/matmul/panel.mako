@@ -13,7 +13,7 @@ alone. Four ways to read:
                 lines that are a power of two apart share few places of a cache
   panel_half    a through its strides, b packed
   panel_packed  both packed
-pack_a and pack_b write panels [batch][panel][k][MR or NR], as sums' type and padded with zeros; complex b in two planes
+``way`` is one of these names: a program holds its kernel and the packers that it needs. pack_a and pack_b write panels [batch][panel][k][MR or NR], as sums' type and padded with zeros; complex b in two planes
 per k.
 Called by ops/gemm.py; the direct ways need elements that lie in memory as they are summed (not halves, complex, small
 integers).
@@ -223,11 +223,14 @@ ${result()}
   }
 }
 </%def>
+% if way == "panel_packed":
 ${packer("pack_a", MR, False)}
-${packer("pack_b", NR, True)}
-% if in_place:
-${product("panel_direct", False, False)}
-${product("panel_half", False, True)}
-${local()}
 % endif
-${product("panel_packed", True, True)}
+% if way in ("panel_half", "panel_packed"):
+${packer("pack_b", NR, True)}
+% endif
+% if way == "panel_local":
+${local()}
+% else:
+${product(way, way == "panel_packed", way != "panel_direct")}
+% endif

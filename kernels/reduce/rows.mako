@@ -5,6 +5,7 @@ collapsed form with the smallest stride on a reduced dim. There are outputs * sp
 kept      rank of the kept dims (sizes kn, strides ks, strides of the result ko); reduced: rank of the reduced dims (rn, rs)
 wide      a work-item takes a range of tasks. Blocks of up to 64 * LANES elements are summed in LANES lanes, and blocks are
           joined as a binary counter does (equal sizes with equal sizes), so that errors grow with the logarithm of `count`
+quartets  (wide, values, dense rows) four short rows at a time, a quarter of the work-item's rows apart, in 16 lanes each
 grid      `threads` work-items (a power of two) a task, then a tree in local memory; a work-item joins every 64 elements
 See accumulator.mako for what is carried. Called by ops/reduce_plan.py.
 </%doc>
@@ -17,19 +18,25 @@ See accumulator.mako for what is carried. Called by ops/reduce_plan.py.
 %>
 ${on.declare()}
 
-## for lane l and element v at place j + l of the block: LANES at once, then 16, then what is left. Places are signed and count from the block's start:
-## unsigned ones may wrap for all that the compiler knows, and the lanes would stay in memory
+## for lane l and element v at place nth of the block: LANES at once, in four pieces ``far`` apart (the memory delivers four streams faster than one),
+## then 16, then what is left. Places are signed and count from the block's start: unsigned ones may wrap for all that the compiler knows, and the
+## lanes would stay in memory
 <%def name="sweep(body)">
       {
         __global const ${dtype.storage} *const line = data + from;
         const int size = (int)length;
-        int j = 0;
-        for (; j + ${LANES} <= size; j += ${LANES})
-#pragma clang loop interleave_count(4)
-          for (int l = 0; l < ${LANES}; l++) { ${on.element("v", f"(j + l){step}", "line")} ${body} }
+        int j = size / ${LANES} * ${LANES};
+        for (int i = 0; i < j / 4; i += ${LANES // 4}) {
+% for stream in range(4):
+          for (int k = 0; k < ${LANES // 4}; k++) {
+            const int l = ${stream * LANES // 4} + k, nth = ${stream} * (int)far + i + k;
+            ${on.element("v", f"nth{step}", "line")} ${body}
+          }
+% endfor
+        }
         for (; j + 16 <= size; j += 16)
-          for (int l = 0; l < 16; l++) { ${on.element("v", f"(j + l){step}", "line")} ${body} }
-        for (int l = 0; j + l < size; l++) { ${on.element("v", f"(j + l){step}", "line")} ${body} }
+          for (int l = 0; l < 16; l++) { const int nth = j + l; ${on.element("v", f"nth{step}", "line")} ${body} }
+        for (int l = 0; j + l < size; l++) { const int nth = j + l; ${on.element("v", f"nth{step}", "line")} ${body} }
       }
 </%def>
 
@@ -67,12 +74,40 @@ ${on.declare()}
 %   else:
         uint i_[${LANES}];
         for (uint l = 0; l < live; l++) { a_[l] = ${on.start()}; i_[l] = first + l; }
-        ${sweep("const int take = replaces(a_[l], v); a_[l] = take ? v : a_[l]; i_[l] = take ? first + j + l : i_[l];")}
+        ${sweep("const int take = replaces(a_[l], v); a_[l] = take ? v : a_[l]; i_[l] = take ? first + nth : i_[l];")}
         ${fold("const acc_t m = acc_merge(ACC_ONE(a_[l], i_[l]), ACC_ONE(a_[l + w], i_[l + w])); a_[l] = m.a; i_[l] = m.i;")}
         r = ACC_ONE(a_[0], i_[0]);
 %   endif
       }
 % endif
+</%def>
+
+## Where the rows don't divide by four some are done twice.
+<%def name="short_rows()">
+    const uint apart = (stop - start + 3) / 4;
+    for (uint t = start; t < start + apart; t++) {
+      ${acc.c} a_[64];
+      for (int l = 0; l < 64; l++) a_[l] = ${on.start()};
+% for s in range(4):
+      const uint row${s} = min(t + ${s} * apart, stop - 1);
+      uint base${s} = offset, place${s} = 0;
+      ${on.unravel(f"row{s}", "k", kept, f"base{s}", f"place{s}")}
+      __global const ${dtype.storage} *const line${s} = data + base${s};
+% endfor
+      for (int nth = 0; nth < (int)count; nth += 16) {
+% for s in range(4):
+        for (int k = 0; k < 16; k++) {
+          ${on.element("b", "nth + k", f"line{s}")} const ${acc.c} a = a_[${16 * s} + k]; a_[${16 * s} + k] = ${translate(combine, acc)};
+        }
+% endfor
+      }
+      for (int w = 8; w > 0; w /= 2)
+        for (int s = 0; s < 64; s += 16)
+          for (int k = s; k < s + w; k++) { const ${acc.c} a = a_[k], b = a_[k + w]; a_[k] = ${translate(combine, acc)}; }
+% for s in range(4):
+      { const acc_t r = ACC_ONE(a_[${16 * s}], 0); ${on.write("r", f"place{s}", f"row{s}", "count")} }
+% endfor
+    }
 </%def>
 
 __kernel __attribute__((reqd_work_group_size(${WG}, 1, 1)))
@@ -83,6 +118,9 @@ void rows(__global const ${dtype.storage} *restrict data, ${on.results()}, const
 % if wide:
   const uint share = tasks / get_num_groups(0), extra = tasks % get_num_groups(0), g = get_group_id(0);
   const uint start = g * share + min(g, extra), stop = start + share + (g < extra);
+% if quartets:
+  ${short_rows()}
+% else:
   for (uint task = start; task < stop; task++) {
     const uint output = task / splits, lo = (task - output * splits) * per, hi = min(count, lo + per);
     uint base = offset, place = 0;
@@ -90,26 +128,36 @@ void rows(__global const ${dtype.storage} *restrict data, ${on.results()}, const
     ${on.shift("base")}
     acc_t stack[32];
     uint blocks = 0;
-    for (uint at = lo; at < hi;) {
 %   if reduced == 1:
-      const uint from = base + at${step}, left = hi - at;
+    const uint apart = (hi - lo) / ${64 * LANES} * ${16 * LANES};
+    for (uint at = lo; at < hi;) {
+      const int pieces = at < lo + apart;
+      const uint from = base + at${step}, left = hi - at, length = min(left, ${64 * LANES}u), first = at;
+      const uint far = pieces ? apart : length / ${LANES} * ${LANES // 4};
 %   else:
+    for (uint at = lo; at < hi;) {
       uint from = base;
       ${on.unravel("at", "r", reduced, "from")}
-      const uint left = min(rn${reduced - 1} - at % rn${reduced - 1}, hi - at);
+      const uint left = min(rn${reduced - 1} - at % rn${reduced - 1}, hi - at), length = min(left, ${64 * LANES}u), first = at;
+      const uint far = length / ${LANES} * ${LANES // 4};
 %   endif
-      const uint length = min(left, ${64 * LANES}u), first = at;
       ${block()}
       uint level = 0;
       for (uint k = blocks++; k & 1; k >>= 1) r = acc_merge(stack[level++], r);
       stack[level] = r;
+%   if reduced == 1:
+      at += pieces ? ${16 * LANES} : length;
+      if (pieces && at == lo + apart) at = lo + 4 * apart;  // what the four pieces leave
+%   else:
       at += length;
+%   endif
     }
     acc_t r = acc_none();
     for (uint k = blocks, level = 0; k; k >>= 1, level++)
       if (k & 1) r = acc_merge(stack[level], r);
     ${on.write("r", "place", "task", "count")}
   }
+% endif
 % else:
   __local acc_t lds[${WG}];
   const uint lid = get_local_id(0), lane = lid & (threads - 1), together = ${WG} / threads;
