@@ -104,9 +104,10 @@ def _reached(fn: Any, seen: dict[int, Any]) -> None:
             _reached(item, seen)
 
 
-def _is_library(module: str) -> bool:
-    """Whether functions of a module name nobody's networks: this package's, but for the tools, which are programs."""
-    return module.startswith("cltorch.") and not module.startswith("cltorch.tools.")
+def _is_library(module: str | None) -> bool:
+    """Whether functions of a module name nobody's networks: this package's, but for the tools, which are programs. A function of exec or eval may
+    have none."""
+    return module is not None and module.startswith("cltorch.") and not module.startswith("cltorch.tools.")
 
 
 class _Watched:

@@ -1,13 +1,12 @@
 """Several kernels of one work-item or few as one program: its kernel does their work in turn, with nothing to hand over between them.
 
 Each source keeps its text, with a number behind the names that it defines, so that sources of the same names get along. Its kernel becomes a
-function that is told which work-item it is. So a joined kernel computes the very bits that its members compute.
+function that is told which work-item it is, called in a loop over a table. So a joined kernel computes the very bits that its members compute.
 """
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -25,12 +24,13 @@ _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 _LINE = re.compile(r"^[ \t]*#[^\n]*", re.M)
 _ATTRIBUTE = re.compile(r"__attribute__\s*\(\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)\)")
 _KERNEL = re.compile(r"__kernel\s*(?:__attribute__\s*\(\([^)]*\)\)\))?((?:\s*#[^\n]*\n)*\s*)void\s+(\w+)\s*\(")
-_READ = {"float": "as_float((int)numbers[{}])", "double": "as_double(numbers[{}])"}
+_READ = {"float": "as_float((int)at[{}])", "double": "as_double(at[{}])"}
+_LOOPS = "".join(f"for (uint joined_at{d} = 0; joined_at{d} < joined_count{d}; joined_at{d}++) " for d in (2, 1, 0))
 
 
 class Argument(NamedTuple):
-    """One argument of a member: the type as its source writes it, without qualifiers, and where the joined kernel finds it: its own
-    argument of that number, or (``place`` None) the next of ``numbers``."""
+    """One argument of a member: the type as its source writes it, without qualifiers, and which of the joined kernel's arguments it is (counted
+    from 1); ``place`` None: a number in the table."""
 
     type: str
     memory: bool
@@ -38,10 +38,12 @@ class Argument(NamedTuple):
 
 
 class Member(NamedTuple):
-    """One launch of a kernel whose groups are of one work-item."""
+    """One launch of a kernel whose groups are of one work-item: ``size`` of them in three dimensions. Members of one source and entry have their
+    numbers at the same places of the table, or none of them has."""
 
     source: str
     entry: str
+    size: tuple[int, ...]
     arguments: tuple[Argument, ...]
 
 
@@ -50,40 +52,52 @@ def joinable(source: str) -> bool:
     return re.search(r"__local\b|\bbarrier\s*\(", source) is None
 
 
-def join(members: Sequence[Member]) -> str:
-    """The source of ``__kernel void joined(numbers, memory or number, ...)``.
+def join(members: Sequence[Member]) -> tuple[str, list[int | tuple[int, int]]]:
+    """The source of ``__kernel void joined(table, memory or number, ...)``, and its table of 64-bit integers.
 
-    ``numbers``: for each member in turn its counts of work-items in three dimensions, then its numbers without a place, as 64-bit integers (a
-    float's or double's bits).
+    The table says how many members there are, and for each in turn: which function, its three counts of work-items, its arguments: the number of a
+    memory object among the joined kernel's, of a number among those of its type, or the bits of a number, (member, argument) here. So each
+    function is compiled once, however many members call it, and for all sizes.
     """
     functions = {key: n for n, key in enumerate(dict.fromkeys((m.source, m.entry) for m in members))}
-    parts = [_function(source, entry, n) for (source, entry), n in functions.items()]
-    slots = itertools.count()
-    own: dict[int, str] = {}
-    calls = [_call(member, functions[member.source, member.entry], slots, own) for member in members]
-    parameters = ", ".join(["__global const long *restrict numbers", *(f"{own[place]}a{place}" for place in sorted(own))])
-    return (f"{_PLACES}{''.join(parts)}{_END}#line 1 \"joined\"\n__kernel __attribute__((reqd_work_group_size(1, 1, 1)))\n"
-            f"void joined({parameters})\n{{\n{''.join(calls)}}}\n")
+    kinds = {a.place: "" if a.memory else a.type for m in members for a in m.arguments if a.place is not None}
+    lists = {kind: [place for place in sorted(kinds) if kinds[place] == kind] for kind in dict.fromkeys(kinds.values())}
+    table: list[int | tuple[int, int]] = [len(members)]
+    for k, m in enumerate(members):
+        table += [functions[m.source, m.entry], *(*m.size, 1, 1)[:3]]
+        table += [(k, n) if a.place is None else lists[kinds[a.place]].index(a.place) for n, a in enumerate(m.arguments)]
+    first = {(m.source, m.entry): m for m in reversed(members)}
+    cases = [_case(first[key], n) for key, n in functions.items()]
+    given = "".join(f", {f'const {kinds[place]} ' if kinds[place] else '__global char *'}a{place}" for place in sorted(kinds))
+    held = "".join(f"  {kind or '__global char *'} {_held(kind)}[] = {{{', '.join(f'a{place}' for place in places)}}};\n" for kind, places in lists.items())
+    counts = "".join(f" const uint joined_count{d} = at[{d + 1}];" for d in range(3))
+    return (f"{_PLACES}{''.join(_function(*key, n) for key, n in functions.items())}{_END}#line 1 \"joined\"\n"
+            f"__kernel __attribute__((reqd_work_group_size(1, 1, 1)))\nvoid joined(__global const long *restrict table{given})\n{{\n{held}"
+            f"  __global const long *at = table + 1;\n  for (long left = table[0]; left > 0; left--) {{\n   {counts}\n    switch ((int)at[0]) {{\n"
+            f"{''.join(cases)}    }}\n  }}\n}}\n"), table
 
 
-def _call(member: Member, number: int, slots: Iterator[int], own: dict[int, str]) -> str:
-    """A block that does one member's work; ``own`` gets the types of the joined kernel's arguments that it takes."""
-    counts = "".join(f" const uint joined_count{d} = numbers[{next(slots)}];" for d in range(3))
-    values = ["joined_at0", "joined_at1", "joined_at2", "joined_count0", "joined_count1", "joined_count2"]
-    for argument in member.arguments:
-        place = argument.place
-        if place is None:
-            values.append(_READ.get(argument.type, f"({argument.type})numbers[{{}}]").format(next(slots)))
+def _case(member: Member, number: int) -> str:
+    """The call of one function, and the step to the next member's part of the table."""
+    values = [f"joined_{name}{d}" for name in ("at", "count") for d in range(3)]
+    for k, argument in enumerate(member.arguments, 4):
+        if argument.memory:
+            values.append(f"({_rename(argument.type, _names(member.source), number)} *)memory[at[{k}]]")
+        elif argument.place is not None:
+            values.append(f"{_held(argument.type)}[at[{k}]]")
         else:
-            own[place] = "__global char *" if argument.memory else f"const {argument.type} "
-            values.append(f"({_rename(argument.type, _names(member.source), number)} *)a{place}" if argument.memory else f"a{place}")
-    loops = "".join(f"    for (uint joined_at{d} = 0; joined_at{d} < joined_count{d}; joined_at{d}++)\n" for d in (2, 1, 0))
-    return f"  {{{counts}\n{loops}      {member.entry}_{number}({', '.join(values)}); }}\n"
+            values.append(_READ.get(argument.type, f"({argument.type})at[{{}}]").format(k))
+    return (f"    case {number}:\n      {_LOOPS}\n        {member.entry}_{number}({', '.join(values)});\n"
+            f"      at += {4 + len(member.arguments)};\n      break;\n")
+
+
+def _held(kind: str) -> str:
+    return f"{kind}s".replace(" ", "_") if kind else "memory"
 
 
 def _function(source: str, entry: str, number: int) -> str:
     """A source whose kernel ``entry`` is a function, and whose other kernels are functions that nobody calls."""
-    text = _KERNEL.sub(lambda m: f"static{m[1] or ' '}void {m[2]}({_PLACE}, ", source)
+    text = _KERNEL.sub(lambda m: f"static __attribute__((noinline)){m[1] or ' '}void {m[2]}({_PLACE}, ", source)
     return _rename(text, _names(source), number)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from ..codegen import Argument, Member, join, joinable
 from ..runtime import program
 from ..runtime.graph import Joined, Launch, Recording
+from ..runtime.launch import Kernel
 
 ARGUMENTS, ARGUMENT_BYTES = 64, 1024  # what every device takes
 
@@ -25,10 +26,12 @@ def join_little(recording: Recording, live: set[tuple[int, int]]) -> None:
     if dev.strategy != "wide":
         return
     for run in recording.runs(_little):
-        for launches, seats in _parts(run, live):
+        steered = {(launch.kernel, p) for launch in run for p in range(len(launch.args)) if (id(launch), p) in live}
+        for launches, seats in _parts(run, steered):
             if len(launches) > 1:
-                kernel = program.build(dev, join(_members(launches, seats)), f"{len(launches)} launches as one").kernel("joined")
-                recording.join(launches, Joined(kernel, launches, seats))
+                source, table = join(_members(launches, seats))
+                kernel = program.build(dev, source, f"{len(launches)} launches as one").kernel("joined")
+                recording.join(launches, Joined(kernel, launches, seats, table))
 
 
 def _little(launch: Launch) -> bool:
@@ -36,14 +39,14 @@ def _little(launch: Launch) -> bool:
     return one and launch.small and joinable(launch.kernel.program.source)
 
 
-def _parts(run: Sequence[Launch], live: set[tuple[int, int]]) -> Iterator[tuple[list[Launch], Seats]]:
+def _parts(run: Sequence[Launch], steered: set[tuple[Kernel, int]]) -> Iterator[tuple[list[Launch], Seats]]:
     """The run in pieces whose arguments a kernel may have; memory that several launches name is one argument."""
     launches: list[Launch] = []
     places: Seats = []
     known: dict[int, int] = {}
     taken, size = 1, 8
     for launch in run:
-        fresh = [p for p in range(len(launch.args)) if launch.memory(p) is not None or (id(launch), p) in live]
+        fresh = [p for p in range(len(launch.args)) if launch.memory(p) is not None or (launch.kernel, p) in steered]
         added = sum(8 if launch.kernel.arguments[p].scalar is None else np.dtype(launch.kernel.arguments[p].scalar).itemsize for p in fresh)
         if launches and (taken + len(fresh) > ARGUMENTS or size + added > ARGUMENT_BYTES):
             yield launches, places
@@ -64,6 +67,6 @@ def _parts(run: Sequence[Launch], live: set[tuple[int, int]]) -> Iterator[tuple[
 
 
 def _members(launches: Sequence[Launch], seats: Seats) -> list[Member]:
-    return [Member(launch.kernel.program.source, launch.kernel.name,
+    return [Member(launch.kernel.program.source, launch.kernel.name, launch.global_size,
                    tuple(Argument(a.type, a.scalar is None, seat) for a, seat in zip(launch.kernel.arguments, places, strict=True)))
             for launch, places in zip(launches, seats, strict=True)]

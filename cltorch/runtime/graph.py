@@ -14,7 +14,7 @@ import pyopencl as cl
 
 if TYPE_CHECKING:
     from .device import Device
-    from .launch import Argument, Kernel
+    from .launch import Kernel
 
 
 FEW, SMALL = 8, 1 << 16  # work-items, and bytes of memory, of a launch that one work-item may do alone
@@ -54,6 +54,15 @@ class Launch:
         value = self.args[position]
         return value.int_ptr if isinstance(value, cl.MemoryObject) else None
 
+    def bits(self, position: int) -> int:
+        """A number among the arguments as 64 bits: an integer as it is, a float's own bits."""
+        scalar = self.kernel.arguments[position].scalar
+        assert scalar is not None
+        number = scalar(self.args[position])
+        if isinstance(number, np.floating):
+            return int(number.view(f"uint{8 * number.itemsize}"))
+        return int(number) & 0xFFFFFFFFFFFFFFFF
+
     @property
     def small(self) -> bool:
         """Whether one work-item does its work about as soon as all of the device do."""
@@ -66,39 +75,26 @@ class Launch:
 class Joined:
     """Launches one after the other as one, by a kernel that was generated for them (codegen/joined.py).
 
-    ``places``: for each launch, the joined kernel's argument for each of its own, counted from 1, or None for what its table of numbers holds.
+    ``places``: for each launch, the joined kernel's argument for each of its own, counted from 1, or None for what the table holds;
+    ``table``: its numbers, (launch, argument) where one is the bits of an argument.
     """
 
-    __slots__ = ("handle", "numbers")
+    __slots__ = ("handle", "table")
 
-    def __init__(self, kernel: Kernel, launches: Sequence[Launch], places: Sequence[Sequence[int | None]]) -> None:
-        table: list[int] = []
-        args: dict[int, Any] = {}
-        for launch, seats in zip(launches, places, strict=True):
-            table += [*launch.global_size, 1, 1][:3]
-            for argument, value, seat in zip(launch.kernel.arguments, launch.args, seats, strict=True):
-                if seat is None:
-                    table.append(_bits(argument, value))
-                else:
-                    args[seat] = value
+    def __init__(self, kernel: Kernel, launches: Sequence[Launch], places: Sequence[Sequence[int | None]],
+                 table: Sequence[int | tuple[int, int]]) -> None:
+        args = {seat: value for launch, seats in zip(launches, places, strict=True) for value, seat in zip(launch.args, seats, strict=True)
+                if seat is not None}
+        numbers = [launches[n[0]].bits(n[1]) if isinstance(n, tuple) else n for n in table]
         flags = cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR
-        self.numbers = cl.Buffer(kernel.device.context, flags, hostbuf=np.array(table, np.uint64))
+        self.table = cl.Buffer(kernel.device.context, flags, hostbuf=np.array(numbers, np.uint64))
         self.handle = kernel.new_handle()
-        self.handle.set_args(self.numbers, *[args[seat] for seat in sorted(args)])
+        self.handle.set_args(self.table, *[args[seat] for seat in sorted(args)])
         for launch, seats in zip(launches, places, strict=True):
             launch.handle, launch.seats = self.handle, seats
 
     def enqueue(self, queue: Any) -> None:
         cl.enqueue_nd_range_kernel(queue, self.handle, (1,), (1,))
-
-
-def _bits(argument: Argument, value: Any) -> int:
-    """A number as 64 bits: an integer as it is, a float's own bits."""
-    assert argument.scalar is not None
-    number = argument.scalar(value)
-    if isinstance(number, np.floating):
-        return int(number.view(f"uint{8 * number.itemsize}"))
-    return int(number) & 0xFFFFFFFFFFFFFFFF
 
 
 class Command:
