@@ -134,8 +134,9 @@ void cross_entropy(${", ".join(arguments)})
 %     else:
     ${target_of("line")}
     const ${A} mine = lse[line], scale = used ? ${incoming("line")} : 0;
+#pragma clang loop interleave_count(4)
     for (uint c = 0; c < n; c++) {
-      const uint at = base + c;
+      const size_t at = (size_t)base + c;
       const ${A} p = ${exp}(${x_at("at")} - mine);
       ${put("dx", "at", slope("p"))}
     }

@@ -61,7 +61,7 @@ void layer(${", ".join(arguments)})
     const ${A} shift = near + rest / n, m2 = squares - rest * (rest / n);
     const ${A} rstd = rsqrt_${acc.s}((m2 > 0 ? m2 : 0) / n + eps);
     for (uint j = 0; j < n; j++) {
-      const uint at = base + j;
+      const size_t at = (size_t)base + j;
       ${put("at", f"({x_at('at')} - origin - shift) * rstd * {w_at('j')} + {b_at('j')}" if scaled or shifted else f"({x_at('at')} - origin - shift) * rstd")}
     }
     means[line] = origin + shift;
@@ -82,7 +82,7 @@ void layer(${", ".join(arguments)})
                  f"const {A} v = {g_at('at')} * {w_at('(at - base)')}; direct_[l] += v; along_[l] += v * ({normal});")}
       const ${A} c1 = direct / n, c2 = along / n;
       for (uint j = 0; j < n; j++) {
-        const uint at = base + j;
+        const size_t at = (size_t)base + j;
         const ${A} h = ${normal}, v = ${g_at("at")};
         ${put("at", f"rstd * (v * {w_at('j')} - c1 - h * c2)")}
 %     if scaled:

@@ -2,7 +2,7 @@
 Sums and maxima over a row of n elements from `base` on, for the kernels of this folder.
 
 over      wide: each total of `found`, {name: (start, join of a and b)}, is declared and computed in LANES lanes; `body` takes the element
-          at `at` into lane l, <name>_[l]; lanes are joined every 64 * LANES elements, so that errors hardly grow with n
+          at `at` (64 bits, so that the compiler sees neighbours) into lane l, <name>_[l]; lanes are joined every 64 * LANES elements, so that errors hardly grow with n
 tree      grid: joins the private numbers `name` of `threads` neighbours in lds; all of them get the result
 </%doc>
 <%def name="over(A, LANES, found, body)">
@@ -11,16 +11,18 @@ tree      grid: joins the private numbers `name` of `threads` neighbours in lds;
 % endfor
     for (uint from = 0; from < n; from += ${64 * LANES}) {
       const uint length = min(n - from, ${64 * LANES}u), first = base + from, live = length >= ${LANES} ? ${LANES} : 8;
-      uint j = 0;
+      const int size = (int)length;  // signed: the compiler keeps the lanes in registers only where nothing may wrap
+      int j = 0;
 % for name, (start, join) in found.items():
       ${A} ${name}_[${LANES}];
       for (uint l = 0; l < live; l++) ${name}_[l] = ${start};
 % endfor
-      for (; j + ${LANES} <= length; j += ${LANES})
-        for (uint l = 0; l < ${LANES}; l++) { const uint at = first + j + l; ${body} }
-      for (; j + 8 <= length; j += 8)
-        for (uint l = 0; l < 8; l++) { const uint at = first + j + l; ${body} }
-      for (uint l = 0; j + l < length; l++) { const uint at = first + j + l; ${body} }
+      for (; j + ${LANES} <= size; j += ${LANES})
+#pragma clang loop interleave_count(4)
+        for (int l = 0; l < ${LANES}; l++) { const size_t at = (size_t)first + (size_t)(j + l); ${body} }
+      for (; j + 8 <= size; j += 8)
+        for (int l = 0; l < 8; l++) { const size_t at = (size_t)first + (size_t)(j + l); ${body} }
+      for (int l = 0; j + l < size; l++) { const size_t at = (size_t)first + (size_t)(j + l); ${body} }
 % for name, (start, join) in found.items():
       for (uint w = live / 2; w > 0; w /= 2)
         for (uint l = 0; l < w; l++) { const ${A} a = ${name}_[l], b = ${name}_[l + w]; ${name}_[l] = ${join}; }

@@ -53,7 +53,8 @@ void softmax(__global ${out.storage} *restrict o0, __global const ${dtype.storag
 %     if forward:
     const ${A} scale = ${f"{log_of}(sum)" if log else "1 / sum"};
 %     endif
-    for (uint at = base; at < base + n; at++) { ${put("at", result("at"))} }
+#pragma clang loop interleave_count(4)
+    for (uint j = 0; j < n; j++) { const size_t at = (size_t)base + j; ${put("at", result("at"))} }
   }
 %   else:
   __local ${A} lds[${WG}];
