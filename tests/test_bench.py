@@ -284,8 +284,10 @@ def test_goals_are_printed_against_a_rival(run: Run) -> None:
     for row in rival:
         row.contestant, row.seconds = "rival", [1.1 * s for s in row.seconds]
     rival[-1].note, rival[-1].seconds = "RuntimeError: no", []
-    lines = goals.goal_table(cases, [*run.rows, *rival], "cuda:0", "rival").splitlines()[2:]
-    assert len(lines) == len(cases) and all(len(line) <= table.WIDTH for line in lines)
+    head, causes = goals.goal_table(cases, [*run.rows, *rival], "cuda:0", "rival").split("\n\n")
+    lines = head.splitlines()[2:]
+    assert len(lines) == len(cases) and all(len(line) <= table.WIDTH for line in (*lines, *causes.splitlines()))
+    assert {case.cause for case in cases if case.goal > 1.1 and "softmax" in case.name} == {goals.ROWS} and goals.ROWS[:30] in " ".join(causes.split())
     for case, line in zip(cases[:-1], lines, strict=False):
         assert line.startswith(case.name) and "1.10 x" in line
         if case.goal:

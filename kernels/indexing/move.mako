@@ -51,7 +51,7 @@ const uint offset, __global const int *restrict address, const uint entries, con
     uint at = offset + c * q${last};
     ${locate("row")}
     if (q${last} == 1)
-      for (uint j = 0; j < length; j++) ${unit("at + j", "i + j")};
+      for (uint j = 0; j < length; j++) ${unit("(size_t)at + j", "(size_t)i + j")};
     else
       for (uint j = 0; j < length; j++) ${unit(f"at + j * q{last}", "i + j")};
     i += length;

@@ -2,7 +2,8 @@
 Sums and maxima over a row of n elements from `base` on, for the kernels of this folder.
 
 over      wide: each total of `found`, {name: (start, join of a and b)}, is declared and computed in LANES lanes; `body` takes the element
-          at `at` (64 bits, so that the compiler sees neighbours) into lane l, <name>_[l]; lanes are joined every 64 * LANES elements, so that errors hardly grow with n
+          at `at` (64 bits, so that the compiler sees neighbours) into lane l, <name>_[l]; lanes are joined every 64 * LANES
+          elements, so that errors hardly grow with n
 tree      grid: joins the private numbers `name` of `threads` neighbours in lds; all of them get the result
 </%doc>
 <%def name="over(A, LANES, found, body)">

@@ -30,7 +30,8 @@ class Case(NamedTuple):
 
     ``moved`` is bytes read and written, ``flops`` floating-point operations of one call; both 0 where neither says much. ``build(library,
     place)`` makes the call of a training case instead, which returns (loss, *parameters). ``goal`` is the ratio of a rival's time over ours that we
-    want to reach, ``limit`` the seconds that we want to stay below; 0 where there is none. ``drawn``: the result is random.
+    want to reach, ``limit`` the seconds that we want to stay below; 0 where there is none; ``cause`` says what keeps a row below its goal, with
+    evidence, and what was tried. ``drawn``: the result is random.
     """
 
     suite: str
@@ -46,6 +47,7 @@ class Case(NamedTuple):
     build: Callable[[Any, Any], Callable[[], Any]] | None = None
     goal: float = 0.0
     limit: float = 0.0
+    cause: str = ""
     drawn: bool = False
 
     @property
