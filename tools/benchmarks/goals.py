@@ -13,12 +13,12 @@ from .table import WIDTH
 Call = Callable[..., Any]
 MISSED = "   not reached"
 
-# What keeps rows below their goals, measured on two cores of an AMD EPYC 7003 at 2.45 GHz (16 vector registers of 32 bytes), PyTorch 2.13.0.
+# What keeps rows below their goals, measured on two cores of an AMD EPYC 7003 (16 vector registers of 32 bytes), PyTorch 2.13.0.
 HOST = ("Python: PyTorch's own call of this operator, which the goal takes for 1.2 us, takes 2.9 to 4.5 us on this processor. Launches of little work wait for "
         "each other, so this is pyopencl's call and the chain's look-up; tools/bench_dispatch.py shows the parts.")
-PEAK = ("arithmetic: two multiply-adds of eight floats a cycle are 157 GFLOP/s on these two cores. The inner loop alone, its operands in the first cache, "
-        "reaches 147, products of 1024 and 2048 in a row without waits 140 to 154, PyTorch 150: 1.05 times that is the peak. Tried: tiles of 4 x 24 (the "
-        "same), 12 x 8 (100), other depths and shares of a work-item (within noise).")
+PEAK = ("arithmetic: in the same minute the inner loop alone, its operands in the first cache, reached 130 to 192 GFLOP/s (the clock varies), PyTorch 134 to 180, "
+        "products of 2048 here 125 to 153: 1.05 times PyTorch is that peak. What lies between is memory: six rows of a at a time, sums that wait there between "
+        "blocks of k. Tried: tiles of 4 x 24 (the same), 12 x 8 (two thirds), blocks of 128 to 512 (256 is best), copies of a (no gain where its rows are whole).")
 SMALL = ("handing over: in a row without waits products of 256 reach 98 to 108 GFLOP/s, 64 of 128 reach 110, as PyTorch; a sample of the table waits for the "
          "driver's threads to wake and to report. Tried: one launch instead of two (in use), other shares of a work-item.")
 MEMORY = ("memory: the bytes at the machine's copy bandwidth (24 to 34 GB/s). What the goal counts on is PyTorch's page faults for fresh memory, half as "
@@ -30,7 +30,7 @@ ROWS = ("memory and exponentials: 16 MB in and out on both sides, each row read 
 MOVES = "memory: rows of 4 KB or single elements moved once on both sides. Tried: 64-bit places (in use)."
 SORTED = ("the gradient is summed in the order of sorted indices, so that it is the same on every run: 2.7 of 4.9 ms, after filling with zeros in 0.6. "
           "Sorting itself takes 0.06 ms.")
-CONVOLUTION = ("arithmetic: 94 GFLOP/s of the 157 for 3x3, 56 strided, 67 for 1x1, where PyTorch (oneDNN) reaches 114, 73 and 72. Patches are staged for each "
+CONVOLUTION = ("arithmetic: 94 GFLOP/s for 3x3, 56 strided, 67 for 1x1, where PyTorch (oneDNN) reaches 114, 73 and 72. Patches are staged for each "
                "work-item, strided ones element by element. Not tried: Winograd.")
 STEPS = ("products (2.8 of the MLP's 3.2 ms of kernels and 28.5 of the GPT's 39.7, each launched alone in a row); eager steps also wait for Python, which "
          "takes longer than the kernels in the smallest. Tried: joining little launches (the tutorial's compiled step: 190 to 96 us).")
@@ -207,7 +207,7 @@ def goal_table(cases: Sequence[Case], rows: Sequence[Row], ours: str, rival: str
             if line.endswith(MISSED):
                 causes.setdefault(case.cause or "no cause is known; compare the spread.", []).append(case.name)
     if causes:
-        lines += ["", "WHAT KEEPS ROWS BELOW THEIR GOALS (as measured on two cores of an AMD EPYC 7003 at 2.45 GHz)"]
+        lines += ["", "WHAT KEEPS ROWS BELOW THEIR GOALS (as measured on two cores of an AMD EPYC 7003)"]
         lines += [textwrap.fill(f"{', '.join(names)}: {cause}", WIDTH, subsequent_indent="    ") for cause, names in causes.items()]
     return "\n".join(lines) + "\n"
 
