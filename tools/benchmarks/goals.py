@@ -16,9 +16,10 @@ MISSED = "   not reached"
 # What keeps rows below their goals, measured on two cores of an AMD EPYC 7003 (16 vector registers of 32 bytes), PyTorch 2.13.0.
 HOST = ("Python: PyTorch's own call of this operator, which the goal takes for 1.2 us, takes 2.9 to 4.5 us on this processor. Launches of little work wait for "
         "each other, so this is pyopencl's call and the chain's look-up; tools/bench_dispatch.py shows the parts.")
-PEAK = ("arithmetic: in the same minute the inner loop alone, its operands in the first cache, reached 130 to 192 GFLOP/s (the clock varies), PyTorch 134 to 180, "
-        "products of 2048 here 125 to 153: 1.05 times PyTorch is that peak. What lies between is memory: six rows of a at a time, sums that wait there between "
-        "blocks of k. Tried: tiles of 4 x 24 (the same), 12 x 8 (two thirds), blocks of 128 to 512 (256 is best), copies of a (no gain where its rows are whole).")
+PEAK = ("arithmetic: in the same minute the inner loop alone, its operands in the first cache, reached 130 to 192 GFLOP/s (the clock varies), PyTorch "
+        "134 to 180, products of 2048 here 125 to 153: 1.05 times PyTorch is that peak. What lies between is memory: six rows of a at a time, sums "
+        "that wait there between blocks of k. Tried: tiles of 4 x 24 (the same), 12 x 8 (two thirds), blocks of 128 to 512 (256 is best), copies of a "
+        "(no gain for whole rows).")
 SMALL = ("handing over: in a row without waits products of 256 reach 98 to 108 GFLOP/s, 64 of 128 reach 110, as PyTorch; a sample of the table waits for the "
          "driver's threads to wake and to report. Tried: one launch instead of two (in use), other shares of a work-item.")
 MEMORY = ("memory: the bytes at the machine's copy bandwidth (24 to 34 GB/s). What the goal counts on is PyTorch's page faults for fresh memory, half as "
