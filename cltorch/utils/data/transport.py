@@ -9,6 +9,7 @@ import io
 import math
 import os
 import pickle
+import threading
 from collections.abc import Callable
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
@@ -24,6 +25,7 @@ ALIGNMENT = 64
 HOLD_SEGMENTS = os.name == "nt"  # there a segment lives as long as its handles
 _SHARED_FOLDER = Path("/dev/shm")
 INLINE_LIMIT = 16384  # larger messages would fill a pipe and block their writer until somebody reads
+CREATING = threading.Lock()  # held until Python's resource tracker knows a new segment: who ends the process waits for that, or the segment stays for ever
 
 
 class Packet(NamedTuple):
@@ -103,7 +105,8 @@ def pack(obj: Any, segment_name: str, created: Callable[[SharedMemory], None] | 
     size = max(1, parts[-1][0] + parts[-1][1])
     if size > _room():
         return Packet(_dumps(obj, None), None, [])
-    segment = SharedMemory(segment_name, create=True, size=size)
+    with CREATING:
+        segment = SharedMemory(segment_name, create=True, size=size)
     for (start, size), view in zip(parts, contents, strict=True):
         segment.buf[start:start + size] = view
     if created is None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from .dataset import IterableDataset
 from .fetch import make_fetcher
 from .seeding import seed_process
-from .transport import HOLD_SEGMENTS, Packet, pack, unpack
+from .transport import CREATING, HOLD_SEGMENTS, Packet, pack, unpack
 
 _STARTING = ("while starting DataLoader worker process {} (what the dataset is made of must be importable there: "
              "from a module or a guarded script, not from an interactive session)")
@@ -107,7 +107,8 @@ class _Inbox:
             try:
                 task = self._connection.recv()
             except (EOFError, OSError):
-                os._exit(0)  # the parent is gone
+                with CREATING:
+                    os._exit(0)  # the parent is gone
             self._stopping |= task is None
             self._queue.put(task)
 
