@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from .templates import COMMENT
+
 # Work-items of groups of one, as loops count them.
 _PLACES = """#define get_global_id(d) ((size_t)((d) == 0 ? joined_at0 : (d) == 1 ? joined_at1 : joined_at2))
 #define get_group_id(d) get_global_id(d)
@@ -20,7 +22,6 @@ _PLACES = """#define get_global_id(d) ((size_t)((d) == 0 ? joined_at0 : (d) == 1
 """
 _END = "".join(f"#undef {name}\n" for name in re.findall(r"#define (\w+)", _PLACES))
 _PLACE = ", ".join(f"const uint joined_{name}{d}" for name in ("at", "count") for d in range(3))
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 _LINE = re.compile(r"^[ \t]*#[^\n]*", re.M)
 _ATTRIBUTE = re.compile(r"__attribute__\s*\(\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)\)")
 _KERNEL = re.compile(r"__kernel\s*(?:__attribute__\s*\(\([^)]*\)\)\))?((?:\s*#[^\n]*\n)*\s*)void\s+(\w+)\s*\(")
@@ -108,7 +109,7 @@ def _rename(text: str, names: frozenset[str], number: int) -> str:
 @lru_cache(maxsize=256)
 def _names(source: str) -> frozenset[str]:
     """The functions, types, constants and macros that a source defines."""
-    text = _ATTRIBUTE.sub(" ", _LINE.sub("", _COMMENT.sub(" ", source)))
+    text = _ATTRIBUTE.sub(" ", _LINE.sub("", COMMENT.sub(" ", source)))
     names, depth, head = set(re.findall(r"^\s*#\s*define\s+(\w+)", source, re.M)), 0, ""
     for piece, mark in re.findall(r"([^{};]*)([{};])", text):
         if depth == 0:

@@ -38,7 +38,7 @@ STRATEGIES = ("wide", "grid")
 _CALL = re.compile(r"\b([A-Za-z]\w*)\s*\(")
 _TYPED = re.compile(rf"(\w+)_({'|'.join(SUFFIXES)})")
 _DEF = re.compile(r'^<%def name="(\w+)\(([^)]*)\)">', re.MULTILINE)
-_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
+COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 _DOUBLE = re.compile(r"\bdouble(?:2|3|4|8|16)?\b")
 _FP64 = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n"
 
@@ -260,7 +260,7 @@ def _definition(name: str, suffix: str) -> str:
 def _calls(text: str) -> Iterator[tuple[str, str]]:
     """(name, suffix) of each library function that C text calls; the suffix is "" for functions without one."""
     library = _library()
-    for word in dict.fromkeys(_CALL.findall(_COMMENT.sub(" ", text))):
+    for word in dict.fromkeys(_CALL.findall(COMMENT.sub(" ", text))):
         typed = _TYPED.fullmatch(word)
         name = _definition(typed[1], typed[2]) if typed else ""
         if typed and name in library and library[name].typed:
@@ -306,7 +306,7 @@ def _function(key: tuple[str, str], wide: bool) -> _Function:
     text = _text(_function_template(name).get_def(name), context)
     if wide:
         text = text.replace("static inline ", INLINE)
-    if not _COMMENT.sub("", "\n".join(line for line in text.splitlines() if not line.startswith("#line"))).strip():
+    if not COMMENT.sub("", "\n".join(line for line in text.splitlines() if not line.startswith("#line"))).strip():
         return _Function("", ())
     return _Function(text, tuple(call for call in _calls(text) if call != key))
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from ..codegen import Argument, Member, join, joinable
 from ..runtime import program
 from ..runtime.graph import Joined, Launch, Recording
 from ..runtime.launch import Kernel
 
-ARGUMENTS, ARGUMENT_BYTES = 64, 1024  # what every device takes
+ARGUMENTS = 64  # what every device takes, of 8 bytes at most: half of the 1024 bytes that it takes
 
 Seats = list[tuple[int | None, ...]]
 
@@ -44,20 +42,18 @@ def _parts(run: Sequence[Launch], steered: set[tuple[Kernel, int]]) -> Iterator[
     launches: list[Launch] = []
     places: Seats = []
     known: dict[int, int] = {}
-    taken, size = 1, 8
+    taken = 1
     for launch in run:
         fresh = [p for p in range(len(launch.args)) if launch.memory(p) is not None or (launch.kernel, p) in steered]
-        added = sum(8 if launch.kernel.arguments[p].scalar is None else np.dtype(launch.kernel.arguments[p].scalar).itemsize for p in fresh)
-        if launches and (taken + len(fresh) > ARGUMENTS or size + added > ARGUMENT_BYTES):
+        if launches and taken + len(fresh) > ARGUMENTS:
             yield launches, places
-            launches, places, known, taken, size = [], [], {}, 1, 8
+            launches, places, known, taken = [], [], {}, 1
         seats: list[int | None] = [None] * len(launch.args)
         for position in fresh:
             address = launch.memory(position)
             seat = known.get(address) if address is not None else None
             if seat is None:
                 seat, taken = taken, taken + 1
-                size += 8
                 if address is not None:
                     known[address] = seat
             seats[position] = seat

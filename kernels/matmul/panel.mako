@@ -13,8 +13,8 @@ alone. Four ways to read:
                 lines that are a power of two apart share few places of a cache
   panel_half    a through its strides, b packed
   panel_packed  both packed
-``way`` is one of these names: a program holds its kernel and the packers that it needs. pack_a and pack_b write panels [batch][panel][k][MR or NR], as sums' type and padded with zeros; complex b in two planes
-per k.
+``way`` is one of these names: a program holds its kernel and the packers that it needs. pack_a and pack_b write panels
+[batch][panel][k][MR or NR], as sums' type and padded with zeros; complex b in two planes per k.
 Called by ops/gemm.py; the direct ways need elements that lie in memory as they are summed (not halves, complex, small
 integers).
 TUNABLES: MR, NV by the number of vector registers (MR * NV + NV + 1 of them); VW lanes in a vector; KC * NR elements of
