@@ -22,6 +22,7 @@ TABLE = {v.name: v for v in (
     Variable("DISABLE", str, "", "extras that are not used even where a device has them, comma separated (list_devices --verbose names them)"),
     Variable("STRATEGY", str, "", "wide or grid: forces the kernel strategy of every device (default: by device type)"),
     Variable("EAGER", _flag, False, "1 launches every operator alone instead of fusing chains"),
+    Variable("INLINE", _flag, True, "0 gives little launches to the driver's threads too, where they run in the calling thread otherwise (PoCL from pip)"),
     Variable("SYNC", _flag, False, "1 waits after each launch, so that an error names its operator"),
     Variable("DEBUG", int, 0, "1 devices and cache misses, 2 every launch with its time, 3 tunables, 4 kernel sources"),
     Variable("DUMP", str, "", "a folder that receives every rendered kernel and a stand-alone reproducer per launch"),

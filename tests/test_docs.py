@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def variable_rows() -> str:
     """The README's table of environment variables, from config.py."""
-    rows = [f"| `CLTORCH_{v.name}` | {'`' + str(v.default) + '`' if v.default not in ('', False) else 'off'} | {v.help} |" for v in config.TABLE.values()]
+    rows = [f"| `CLTORCH_{v.name}` | {'on' if v.default is True else '`' + str(v.default) + '`' if v.default not in ('', False) else 'off'} | {v.help} |" for v in config.TABLE.values()]
     return "\n".join(rows)
 
 

@@ -106,6 +106,7 @@ def test_a_launch_that_fails(pair: tuple, monkeypatch: pytest.MonkeyPatch, code:
     assert put(first, 1.0) == 1
     kernel = program.build(first, FILL, "test/put").kernel("put")
     monkeypatch.setattr(kernel, "launch", refuse)
+    monkeypatch.setattr(kernel, "inline", refuse)
     with pytest.raises(kind, match="put of test/put") as caught:
         put(first, 2.0)
     assert type(caught.value) is kind and "Global size (1,)" in str(caught.value) and bool(first.lost) == (kind is DeviceLostError)
@@ -192,7 +193,7 @@ def test_streams_and_events_of_a_lost_device(pair: tuple) -> None:
     for use in (stream.synchronize, event.synchronize):
         with pytest.raises(DeviceLostError, match="finish a command"):
             use()
-    assert stream.queue.asked == 0 and current_stream() is not stream
+    assert stream._queue.asked == 0 and current_stream() is not stream
 
 
 class FailedEvent:

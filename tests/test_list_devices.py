@@ -134,6 +134,18 @@ def test_failed_checks_are_named_and_change_the_exit_status(monkeypatch: pytest.
     assert json.loads(capsys.readouterr().out)["check"][0]["checks"] == results
 
 
+def test_the_device_that_serves_another_shows_only_when_asked_for(capsys: pytest.CaptureFixture) -> None:
+    dev = get("cuda")
+    if dev.inline_device is None:
+        pytest.skip("no launch of this device runs in the calling thread")
+    list_devices.main([])
+    text = capsys.readouterr().out
+    assert f"little launches in the calling thread (as {dev.inline_device.name})" in text and "(skipped)" not in text
+    list_devices.main(["--json", "--verbose"])
+    rows = json.loads(capsys.readouterr().out)["devices"]
+    assert [row["skipped"] for row in rows if row["name"] == dev.inline_device.name] == [f"{dev.name} without threads, for its little launches"]
+
+
 def test_wrong_results_are_described() -> None:
     dev = get("cuda")
     assert self_test.attempt(lambda dev: "off by 3", dev) == "failed: off by 3"

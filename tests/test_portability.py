@@ -21,7 +21,7 @@ TEMPLATES = sorted((ROOT / "kernels").rglob("*.mako"))
 UNPORTABLE = {
     "printf": r"\bprintf\b", "a variadic macro": r"__VA_ARGS__|#define\s+\w+\([^)]*\.\.\.", "convert_half": r"\bconvert_half", "native_ functions": r"\bnative_\w+\(",
     "half_ functions": r"\bhalf_(cos|divide|exp|exp2|exp10|log|log2|log10|powr|recip|rsqrt|sin|sqrt|tan)\(", "subgroups": r"\bsub_group",
-    "inline without static": r"(?<!static )\binline\b", "a queue on the device": r"\benqueue_kernel\b", "generic pointers of 2.x": r"\bto_global\(|\bto_local\(",
+    "inline without static": r"(?<!static )\binline[ \t]+[\w$]", "a queue on the device": r"\benqueue_kernel\b", "generic pointers of 2.x": r"\bto_global\(|\bto_local\(",
     "float atomics": r"\batomic_fetch_add|\batomic_float\b", "fast math": r"-cl-(fast-relaxed-math|finite-math-only|unsafe-math)",
 }
 

@@ -52,7 +52,8 @@ def describe(found: platforms.Found, verbose: bool = False) -> dict[str, Any]:
         "local_memory": dev.local_mem_size, "local_memory_is_global": facts.local_memory_is_global,
         "max_work_group": dev.max_work_group_size, "max_work_items": list(facts.max_work_item_sizes),
         "fp16_arithmetic": "cl_khr_fp16" in dev.extensions, "fp64": dev.has_fp64, "shares_host_memory": bool(facts.host_unified_memory),
-        "strategy": dev.strategy, "quirks": sorted(dev.quirks), "extensions": sorted(dev.extensions), **(details(found, listed) if verbose else {}),
+        "strategy": dev.strategy, "inline": found.inline and platforms.clean(found.inline.name),
+        "quirks": sorted(dev.quirks), "extensions": sorted(dev.extensions), **(details(found, listed) if verbose else {}),
     }
 
 
@@ -98,7 +99,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             "work-group": f"{row['max_work_group']} at most, dimensions {'x'.join(map(str, row['max_work_items']))}",
             "local memory": human_bytes(row["local_memory"]) + (" (in main memory)" if row["local_memory_is_global"] else ""),
             "precision": f"fp64 {yes(row['fp64'])}, fp16 storage yes, fp16 arithmetic {yes(row['fp16_arithmetic'])}",
-            "strategy": row["strategy"],
+            "strategy": row["strategy"] + (f", little launches in the calling thread (as {row['inline']})" if row["inline"] else ""),
         }
         lines += [f"    {name:13} {text}" for name, text in facts.items()]
         lines += [*(detail_lines(row) if "limits" in row else []), ""]
@@ -137,6 +138,11 @@ def matrix_table(rows: Sequence[dict[str, str]], dtypes: Sequence[Any]) -> str:
     lines.append(f"{'dtype':{width}}" + "".join(f"  {row['device']:>8}" for row in rows))
     lines += [f"{d.name:{width}}" + "".join(f"  {row[d.name]:>8}" for row in rows) for d in dtypes]
     return "\n".join(lines)
+
+
+def used() -> list[Any]:
+    """The OpenCL devices of the program's devices."""
+    return [dev.cl_device for dev in runtime.devices()]
 
 
 def used_first(row: dict[str, Any]) -> tuple[bool, int]:
@@ -186,14 +192,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the devices. Returns the exit status: 0, or 1 where no device counts or a check fails."""
     options = arguments(argv)
     dtypes = sorted(ALL, key=lambda d: d.index)
-    rows = sorted((describe(found, options.verbose) for found in platforms.survey()), key=used_first)
+    serving = [found.inline for found in platforms.survey() if found.inline is not None and not options.verbose]
+    rows = sorted((describe(found, options.verbose) for found in platforms.survey() if found.device not in serving or found.device in used()), key=used_first)
     checked = check_all() if options.check else []
     if options.json:
         extra = {"matrix": matrix(dtypes)} if options.matrix else {}
         print(json.dumps({"devices": rows, **extra, **({"check": checked} if options.check else {})}, indent=2))
     elif rows:
-        used = bool(runtime.devices())
-        print(check_table(checked) if options.check and used else matrix_table(matrix(dtypes), dtypes) if options.matrix and used else table(rows))
+        print(check_table(checked) if options.check and used() else matrix_table(matrix(dtypes), dtypes) if options.matrix and used() else table(rows))
     if not runtime.devices():
         print(nothing(bool(rows)), file=sys.stderr)
         return 1

@@ -142,10 +142,10 @@ def undo_broadcast(g: Tensor, shape: Size) -> Tensor:
     if g.shape == shape:
         return g
     lead = len(g.shape) - len(shape)
-    dims = [*range(lead), *(i + lead for i, n in enumerate(shape) if n == 1 and g.shape[i + lead] != 1)]
-    if dims:
-        g = g.sum(dims, keepdim=True)
-    return g.reshape(shape) if g.shape != shape else g
+    stretched = [i + lead for i, n in enumerate(shape) if n == 1 and g.shape[i + lead] != 1]
+    if lead or stretched:
+        g = g.sum([*range(lead), *stretched], keepdim=bool(stretched))
+    return g if g.shape == shape else g.reshape(shape)
 
 
 def fit(g: Tensor, like: Tensor) -> Tensor:

@@ -108,6 +108,27 @@ class Pointwise:
 
     def call(self, operands: tuple, scalars: tuple = ()) -> Tensor:
         """Records the operator on tensors and numbers (at least one tensor)."""
+        first, last = operands[0], operands[-1]
+        if not (isinstance(first, Tensor) and isinstance(last, Tensor) and len(operands) == 2 and first.dtype is last.dtype and first._dev is last._dev
+                and first.shape == last.shape):
+            return self._general(operands, scalars)
+        # What most calls are, without a function call more than it takes: two tensors of one type and shape
+        instruction = self.instructions.get(first.dtype) or self.instruction(first.dtype)
+        shape, one, other = first.shape, first.storage, last.storage
+        if first.plain and last.plain and one.value.shape is None and other.value.shape is None:
+            args: tuple = one.value, other.value
+        else:
+            args = _leaf(first, shape), _leaf(last, shape)
+        if scalars and instruction.compute.category < CATEGORY_FLOAT:
+            scalars = tuple([int(v) for v in scalars])
+        out = record(instruction, args, scalars, shape, first._dev)
+        if lazy.EAGER or one.shared or other.shared:
+            run_now(out)
+        if (first._rg or last._rg) and modes.grad and self.gradient is not None:
+            attach(self, operands, scalars, out)
+        return out
+
+    def _general(self, operands: tuple, scalars: tuple) -> Tensor:
         first = operands[0]
         if len(operands) == 1:
             if not isinstance(first, Tensor):

@@ -379,6 +379,8 @@ def _linear_input(g: Tensor, weight: Tensor) -> Tensor:
 
 
 def _linear_weight(g: Tensor, input: Tensor, weight_shape: tuple[int, ...]) -> Tensor:
+    if len(input.shape) == 2 == len(weight_shape):
+        return mm(g.t(), conjugate(input))
     rows = conjugate(input).reshape(-1, input.shape[-1])
     if len(weight_shape) == 1:
         return matmul(g.reshape(-1), rows)

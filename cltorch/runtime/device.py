@@ -12,11 +12,11 @@ import pyopencl as cl
 
 from .. import config
 from ..errors import DeviceLostError, NoOpenCLError, UnsupportedDtypeError
-from . import faults, platforms, quirks
+from . import faults, inline, platforms, quirks
 from .allocator import Allocator, HostAllocator, physical_memory, works_in_host_memory
 from .observe import Observer, chosen_observers, debug
 from .spec import ALIASES, CHOSEN, current_index, default_device, device, set_default_device, unknown
-from .submission import Submission
+from .submission import LITTLE_BYTES, Line, Submission
 
 __all__ = ["Device", "current_index", "default_device", "device", "devices", "get", "host", "resolve", "set_current_index", "set_default_device"]
 LAUNCHERS: list[Callable[[Device], None]] = []  # the layer that records operators adds what launches them
@@ -28,6 +28,7 @@ class Device:
 
     ``context``, ``queue`` and ``allocator`` are opened when first read. ``queue`` is the current stream's in-order queue; launches that wait for
     it in ``submission`` are handed over whenever it is read.
+    ``inline_device``: the OpenCL device that runs launches of little work in the calling thread (inline.py), or None.
     ``shares_host``: kernels work in host memory (probed). ``staged``: a "cpu" whose kernels run on copies of host memory.
     ``quirks`` in force switched off what is ``disabled``. ``lost``: why it refuses work, or "". ``unfinished``: work was lost with it.
     ``checks``: functions that run once, when the host next waits (they raise errors that kernels reported).
@@ -36,9 +37,9 @@ class Device:
     """
 
     __slots__ = ("__weakref__", "_recorder", "allocator", "checks", "cl_device", "compute_units", "context", "disabled", "driver_version",
-                 "engine", "extensions", "global_mem_size", "has_fp64", "index", "inflight", "kernels", "kind", "lanes", "local_mem_size", "lost",
-                 "max_alloc", "max_work_group_size", "name", "observers", "platform_name", "programs", "queues", "quirks",
-                 "recorded", "recorded_limit", "rng", "shares_host", "spec", "staged", "strategy", "stream", "submission", "type",
+                 "engine", "extensions", "global_mem_size", "has_fp64", "index", "inflight", "inline_device", "kernels", "kind", "lanes",
+                 "local_mem_size", "lost", "max_alloc", "max_work_group_size", "name", "observers", "platform_name", "programs", "queues",
+                 "quirks", "recorded", "recorded_limit", "rng", "shares_host", "spec", "staged", "strategy", "stream", "submission", "type",
                  "unfinished", "vendor", "version", "wide_groups")
 
     allocator: Any
@@ -49,6 +50,7 @@ class Device:
     def __init__(self, spec: device, found: platforms.Found | None, engine: Device | None = None) -> None:
         self.spec, self.type, self.index, self.engine = spec, spec.type, spec.index or 0, engine
         self.cl_device: Any = found and found.device
+        self.inline_device: Any = found and found.inline
         self.kernels: list = []
         self.programs: dict = {}
         self.inflight: list = []
@@ -126,17 +128,19 @@ class Device:
         if self.cl_device is None:
             raise NoOpenCLError(f"a kernel has to run, but {platforms.nothing_found()}")
         if self.engine is not None:
-            self.context, queue = self.engine.context, self.engine.queues[0]
+            self.context, queue, line = self.engine.context, self.engine.queues[0], self.engine.submission.home
         else:
-            self.context = self.guard("be opened", cl.Context, [self.cl_device])
+            self.context = self.guard("be opened", cl.Context, [d for d in (self.cl_device, self.inline_device) if d is not None])
             queue = self.guard("be opened", self.new_queue, config.get("DEBUG") >= 2)
+            beside = self.inline_device and self.guard("be opened", inline.open_queue, self.context, self.inline_device)
+            line = Line(queue, beside) if beside is not None else None
             debug(1, f"{self.spec} is {self.name} ({self.kind}, {self.platform_name}, {self.version}), strategy {self.strategy}")
         self.queues = [queue]
         self.shares_host = self.type == "cpu" and self.kind == "CPU" and works_in_host_memory(self.context, queue)
         self.staged = self.type == "cpu" and not self.shares_host
         if self.type != "cpu":
             self.allocator = Allocator(self)
-        self.submission = Submission(queue)  # last: another thread that finds it finds everything
+        self.submission = Submission(queue, line)  # last: another thread that finds it finds everything
 
     @property
     def queue(self) -> Any:
@@ -146,7 +150,7 @@ class Device:
     @queue.setter
     def queue(self, queue: Any) -> None:
         self.submission.drain()
-        self.submission.queue = queue
+        self.submission.turn_to(queue)
 
     def new_queue(self, profiling: bool = False) -> Any:
         """An in-order queue in this device's context; profiling slows some drivers down and is off by default."""
@@ -223,8 +227,12 @@ class Device:
             raise DeviceLostError(self.lost)
         self.hand_over()
         if self.is_open:
+            home = self.submission.home
+            last = home and home.last
             for queue in list(self.queues):
                 self.guard("finish its work", queue.finish)
+            if home is not None:
+                home.has_ended(last)
             self.inflight.clear()
 
     def guard(self, doing: str, command: Callable, *args: Any, **keywords: Any) -> Any:
@@ -266,7 +274,7 @@ class Device:
         if self.staged:
             array.reshape(-1).view(np.uint8)[:] = self._bytes(buffer, byte_offset, array.nbytes)
         else:
-            self._command("read", cl.enqueue_copy, array, buffer, src_offset=byte_offset)
+            self._await(self._command("read", array.nbytes, cl.enqueue_copy, array, buffer, src_offset=byte_offset, is_blocking=False))
         self._check()
 
     def write(self, buffer: Any, array: np.ndarray, byte_offset: int = 0, blocking: bool = True) -> None:
@@ -277,8 +285,10 @@ class Device:
         if self.staged:
             self._bytes(buffer, byte_offset, array.nbytes)[:] = array.reshape(-1).view(np.uint8)
             return
-        event = self._command("write", cl.enqueue_copy, buffer, array, dst_offset=byte_offset, is_blocking=blocking)
-        if not blocking:
+        event = self._command("write", array.nbytes, cl.enqueue_copy, buffer, array, dst_offset=byte_offset, is_blocking=False)
+        if blocking:
+            self._await(event)
+        else:
             self.inflight.append(event)  # keeps the array alive
 
     def copy(self, dst: Any, src: Any, nbytes: int, dst_off: int = 0, src_off: int = 0) -> None:
@@ -286,14 +296,14 @@ class Device:
         if nbytes and self.staged:
             self._bytes(dst, dst_off, nbytes)[:] = self._bytes(src, src_off, nbytes)
         elif nbytes:
-            self._command("copy", cl.enqueue_copy, dst, src, byte_count=nbytes, src_offset=src_off, dst_offset=dst_off)
+            self._command("copy", nbytes, cl.enqueue_copy, dst, src, byte_count=nbytes, src_offset=src_off, dst_offset=dst_off)
 
     def fill(self, buffer: Any, pattern: Any, nbytes: int, byte_offset: int = 0) -> None:
         """Repeat a NumPy scalar over device memory; the offset is a multiple of its size. Returns at once."""
         if nbytes and self.staged:
             self._bytes(buffer, byte_offset, nbytes).view(pattern.dtype)[:] = pattern
         elif nbytes:
-            self._command("fill", cl.enqueue_fill_buffer, buffer, pattern, byte_offset, nbytes)
+            self._command("fill", nbytes, cl.enqueue_fill_buffer, buffer, pattern, byte_offset, nbytes)
 
     def push(self, mem: Any) -> None:
         """Staged "cpu": bring the device's copy of a block up to date."""
@@ -306,17 +316,23 @@ class Device:
     def _bytes(self, mem: Any, offset: int, nbytes: int) -> np.ndarray:
         return self.allocator.hosts[mem.int_ptr][offset:offset + nbytes]
 
-    def _command(self, what: str, command: Any, *args: Any, **keywords: Any) -> Any:
-        queue = self.queue
+    def _command(self, what: str, nbytes: int, command: Any, *args: Any, **keywords: Any) -> Any:
         if self._recorder is not None:
             if what == "read":
                 raise RuntimeError(f"results can't be read while a graph is captured on {self.spec}: do it before or after")
             if what == "write":  # now too: tables that operators keep are used outside of the graph
-                args, keywords = (args[0], args[1].copy()), {**keywords, "is_blocking": False}
-                self.guard("write memory", command, queue, *args, **{**keywords, "is_blocking": True})
-            self._recorder.command(command, args, keywords)
+                args = args[0], args[1].copy()
+                self._await(self.guard("write memory", self.submission.command, nbytes, command, *args, **keywords))
+            self._recorder.command(nbytes, command, args, keywords)
             return None
-        return self.guard(f"{what} memory", command, queue, *args, **keywords)
+        if what == "read" and nbytes <= LITTLE_BYTES:
+            self.guard("finish its work", self.submission.settle)  # then the copy needs none of the driver's threads
+        return self.guard(f"{what} memory", self.submission.command, nbytes, command, *args, **keywords)
+
+
+    def _await(self, event: Any) -> None:
+        if event is not None:
+            self.guard("move memory", event.wait)
 
 
 class _Machine:

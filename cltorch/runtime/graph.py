@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyopencl as cl
 
+from .submission import LITTLE
+
 if TYPE_CHECKING:
     from .device import Device
     from .launch import Kernel
+    from .submission import Submission
 
 
 FEW, SMALL = 8, 1 << 16  # work-items, and bytes of memory, of a launch that one work-item may do alone
@@ -26,28 +29,63 @@ class Advancing(int):
     source: Any = None
 
 
-class Launch:
-    """One enqueue of one kernel, or one of the members of a joined one: ``seats`` says which arguments of ``handle`` its own ones are."""
+class Bound:
+    """A kernel with its arguments set: a kernel object for the device's queue, one for the calling thread (inline.py), as they are needed."""
 
-    __slots__ = ("args", "global_size", "handle", "kernel", "local_size", "seats")
+    __slots__ = ("_args", "_current", "_handles", "_kernel")
+
+    def __init__(self, kernel: Kernel, args: Sequence) -> None:
+        self._kernel, self._args = kernel, list(args)
+        self._handles: dict[bool, Any] = {}
+        self._current: bool | None = None  # whose kernel object has the arguments of now
+
+    def handle(self, inline: bool) -> Any:
+        if self._current is not inline:
+            if inline not in self._handles:
+                self._handles[inline] = self._kernel.new_handle(inline)
+            self._handles[inline].set_args(*self._args)
+            self._current = inline
+        return self._handles[inline]
+
+    def bind(self, position: int, value: Any) -> None:
+        self._args[position] = value
+        if self._current is not None:
+            self._handles[self._current].set_arg(position, value)
+
+    def enqueue(self, submission: Submission, global_size: tuple, local_size: tuple | None, little: bool) -> None:
+        line = submission.line
+        if line is None:
+            cl.enqueue_nd_range_kernel(submission.queue, self.handle(False), global_size, local_size)
+        elif little and line.is_idle():
+            line.run(cl.enqueue_nd_range_kernel, self.handle(True), global_size, local_size)
+        else:
+            line.enqueue(cl.enqueue_nd_range_kernel, self.handle(False), global_size, local_size)
+
+
+class Launch:
+    """One enqueue of one kernel, or one of the members of a joined one: ``seats`` says which arguments of ``bound`` its own ones are."""
+
+    __slots__ = ("args", "bound", "global_size", "kernel", "little", "local_size", "seats")
 
     def __init__(self, kernel: Kernel, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
         self.kernel, self.global_size, self.local_size, self.args = kernel, global_size, local_size, list(args)
-        self.handle = kernel.new_handle()
-        self.handle.set_args(*args)
+        self.bound = Bound(kernel, args)
         self.seats: Sequence[int | None] = range(len(args))
+        self.little = math.prod(global_size) <= LITTLE or self.small
 
     def bind(self, position: int, value: Any) -> None:
         """Another memory object or number for one argument, from the next enqueue on."""
         scalar = self.kernel.arguments[position].scalar
         self.args[position] = value
-        self.handle.set_arg(self.seats[position], value if scalar is None else scalar(value))
+        seat = self.seats[position]
+        assert seat is not None
+        self.bound.bind(seat, value if scalar is None else scalar(value))
 
     def writes(self, position: int) -> bool:
         return self.kernel.arguments[position].written
 
-    def enqueue(self, queue: Any) -> None:
-        cl.enqueue_nd_range_kernel(queue, self.handle, self.global_size, self.local_size)
+    def enqueue(self, submission: Submission) -> None:
+        self.bound.enqueue(submission, self.global_size, self.local_size, self.little)
 
     def memory(self, position: int) -> int | None:
         """The address of the memory object that an argument is; None for a number."""
@@ -79,7 +117,7 @@ class Joined:
     ``table``: its numbers, (launch, argument) where one is the bits of an argument.
     """
 
-    __slots__ = ("handle", "table")
+    __slots__ = ("bound", "table")
 
     def __init__(self, kernel: Kernel, launches: Sequence[Launch], places: Sequence[Sequence[int | None]],
                  table: Sequence[int | tuple[int, int]]) -> None:
@@ -88,22 +126,21 @@ class Joined:
         numbers = [launches[n[0]].bits(n[1]) if isinstance(n, tuple) else n for n in table]
         flags = cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR
         self.table = cl.Buffer(kernel.device.context, flags, hostbuf=np.array(numbers, np.uint64))
-        self.handle = kernel.new_handle()
-        self.handle.set_args(self.table, *[args[seat] for seat in sorted(args)])
+        self.bound = Bound(kernel, [self.table, *[args[seat] for seat in sorted(args)]])
         for launch, seats in zip(launches, places, strict=True):
-            launch.handle, launch.seats = self.handle, seats
+            launch.bound, launch.seats = self.bound, seats
 
-    def enqueue(self, queue: Any) -> None:
-        cl.enqueue_nd_range_kernel(queue, self.handle, (1,), (1,))
+    def enqueue(self, submission: Submission) -> None:
+        self.bound.enqueue(submission, (1,), (1,), little=True)
 
 
 class Command:
-    """One copy or fill: ``function(queue, *args, **keywords)``."""
+    """One copy or fill of so many bytes: ``function(queue, *args, **keywords)``."""
 
-    __slots__ = ("args", "function", "keywords")
+    __slots__ = ("args", "function", "keywords", "nbytes")
 
-    def __init__(self, function: Callable, args: tuple, keywords: dict[str, Any]) -> None:
-        self.function, self.args, self.keywords = function, list(args), keywords
+    def __init__(self, nbytes: int, function: Callable, args: tuple, keywords: dict[str, Any]) -> None:
+        self.nbytes, self.function, self.args, self.keywords = nbytes, function, list(args), keywords
 
     def bind(self, position: int, value: Any) -> None:
         self.args[position] = value
@@ -111,8 +148,8 @@ class Command:
     def writes(self, position: int) -> bool:
         return position == 0
 
-    def enqueue(self, queue: Any) -> None:
-        self.function(queue, *self.args, **self.keywords)
+    def enqueue(self, submission: Submission) -> None:
+        submission.command(self.nbytes, self.function, *self.args, **self.keywords)
 
 
 class Recording:
@@ -126,8 +163,8 @@ class Recording:
     def launch(self, kernel: Kernel, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
         self.entries.append(Launch(kernel, global_size, local_size, args))
 
-    def command(self, function: Callable, args: tuple, keywords: dict[str, Any]) -> None:
-        self.entries.append(Command(function, args, keywords))
+    def command(self, nbytes: int, function: Callable, args: tuple, keywords: dict[str, Any]) -> None:
+        self.entries.append(Command(nbytes, function, args, keywords))
 
     def places(self) -> dict[int, list[tuple[Launch | Command, int]]]:
         """Where each memory object is bound: address of the OpenCL object -> (entry, argument position)."""
@@ -159,10 +196,11 @@ class Recording:
 
     def enqueue(self) -> None:
         """Once more, on the current stream. Raises LaunchError where the driver refuses."""
-        queue = self.device.queue
+        self.device.hand_over()
+        submission = self.device.submission
         try:
             for step in self.steps:
-                step.enqueue(queue)
+                step.enqueue(submission)
         except cl.Error as error:
             raise self.device.failure("replay a graph", error) from error
 

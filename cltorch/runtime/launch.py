@@ -1,7 +1,7 @@
 """The hot path: a kernel handle made once, typed arguments, one enqueue.
 
 The quick path is chosen when a kernel is made or when something starts to watch its device, never by a test in each call:
-``Kernel.launch`` is pyopencl's own typed call, at once or together with a CPU's next launches (submission.py), unless the device has
+``Kernel.launch`` is pyopencl's own typed call, at once, in the calling thread or with a CPU's next launches (submission.py), unless the device has
 observers (CLTORCH_SYNC, CLTORCH_DEBUG=2, CLTORCH_DUMP, the profiler), a recorder (graph capture) or copies of host memory to keep in step.
 """
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .observe import memory_of
 
 if TYPE_CHECKING:
     from .program import Program
+    from .submission import Line
 
 BUILD_LOCK = threading.RLock()  # some drivers crash when two threads compile in one context, at a build or at a first launch
 SCALARS = {
@@ -65,12 +66,13 @@ class Kernel:
     Raises LaunchError where the driver refuses, DeviceLostError where the device is gone, OutOfMemoryError.
     """
 
-    __slots__ = ("__weakref__", "arguments", "cl_kernel", "device", "launch", "lock", "name", "program", "waits", "warm")
+    __slots__ = ("__weakref__", "_cl_kernel", "arguments", "device", "inline", "launch", "lock", "name", "program", "waits", "warm")
 
     def __init__(self, program: Program, entry: str) -> None:
         self.program, self.device, self.name = program, program.device, entry
         self.arguments = signature(program.source, entry)
-        self.cl_kernel = self.new_handle()
+        self._cl_kernel: Any = None
+        self.inline = self._first_inline
         self.lock = threading.Lock()
         self.warm = False
         self.choose()
@@ -80,16 +82,26 @@ class Kernel:
         submission = self.device.submission
         (submission.add if self.waits else submission.at_once)(self, global_size, local_size, args)
 
-    def submit(self, queue: Any, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
-        """Hand a launch to the driver."""
+    def submit(self, queue: Any, global_size: tuple, local_size: tuple | None, args: tuple) -> Any:
+        """Hand a launch to the driver. Returns its event, None where a recorder took it."""
         try:
             with self.lock:
-                self.launch(queue, global_size, local_size, *args)
+                return self.launch(queue, global_size, local_size, *args)
         except cl.Error as error:
             smaller = self._smaller_group(error, local_size)
             if smaller is None:
                 raise self._failure(error, global_size, local_size) from error
-            self.submit(queue, global_size, smaller, args)
+        return self.submit(queue, global_size, smaller, args)
+
+    def again(self, error: cl.Error, line: Line, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
+        """After a launch in the calling thread failed: once more where a smaller group may help."""
+        smaller = self._smaller_group(error, local_size)
+        if smaller is None:
+            raise self._failure(error, global_size, local_size) from error
+        try:
+            line.run(self.inline, global_size, smaller, *args)
+        except cl.Error as second:
+            raise self._failure(second, global_size, smaller) from second
 
     def _smaller_group(self, error: cl.Error, local_size: tuple | None) -> tuple | None:
         """Where the device would allow a group but this kernel's registers don't: one that fits. Kernels with barriers declare their size."""
@@ -106,25 +118,31 @@ class Kernel:
             fitted[largest] //= 2
         return tuple(fitted)
 
-    def new_handle(self) -> Any:
-        """A kernel object of its own: graph capture binds arguments to it that nobody else changes."""
+    @property
+    def cl_kernel(self) -> Any:
+        """The kernel object for the device's queues."""
+        if self._cl_kernel is None:
+            self._cl_kernel = self.new_handle()
+        return self._cl_kernel
+
+    def new_handle(self, inline: bool = False) -> Any:
+        """A kernel object of its own: graph capture binds arguments to it that nobody else changes. ``inline``: for the calling thread."""
         try:
-            handle = cl.Kernel(self.program.cl_program, self.name)
+            handle = cl.Kernel(self.program.inline_program if inline else self.program.cl_program, self.name)
             handle.set_scalar_arg_dtypes([argument.scalar for argument in self.arguments])
         except (cl.Error, TypeError) as error:
             raise BuildError(f"kernel {self.name} of {self.program.label}: {error}") from error
         return handle
 
     def choose(self) -> None:
-        """Pick the path of ``__call__``: bare, first launch, or watched. Bare launches on a CPU may wait for each other."""
+        """Pick the path of ``__call__``: bare, first launch, or watched. Bare launches on a CPU may run in this thread or wait for each other."""
         device = self.device
-        self.waits = False
-        if device.recorder is not None or device.observers or device.staged:
+        bare = device.recorder is None and not device.observers and not device.staged
+        self.waits = bare and device.strategy == "wide" and (self.warm or device.submission.home is not None)
+        if not bare:
             self.launch = self._watched
-        elif self.warm:
-            self.launch, self.waits = self.cl_kernel, device.strategy == "wide"
         else:
-            self.launch = self._first
+            self.launch = self.cl_kernel if self.warm else self._first
 
     @property
     def max_work_group_size(self) -> int:
@@ -146,11 +164,16 @@ class Kernel:
                 event.wait()
         return event
 
-    def _watched(self, queue: Any, global_size: tuple, local_size: tuple | None, *args: Any) -> None:
+    def _first_inline(self, queue: Any, global_size: tuple, local_size: tuple | None, *args: Any) -> Any:
+        with BUILD_LOCK:
+            self.inline = self.new_handle(inline=True)
+            return self.inline(queue, global_size, local_size, *args)
+
+    def _watched(self, queue: Any, global_size: tuple, local_size: tuple | None, *args: Any) -> Any:
         device = self.device
         if device.recorder is not None:
             device.recorder.launch(self, global_size, local_size, args)
-            return
+            return None
         for observer in device.observers:
             observer.before(self, global_size, local_size, args)
         if device.staged:
@@ -163,6 +186,7 @@ class Kernel:
                 device.pull(arg)
         for observer in device.observers:
             observer.after(self, event, global_size, local_size, args)
+        return event
 
     def _failure(self, error: Any, global_size: tuple, local_size: tuple | None) -> RuntimeError:
         what = " ".join(f"{a.name}:{'memory' if a.scalar is None else a.scalar.__name__}" for a in self.arguments)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyopencl as cl
 
 from .. import config
-from . import intel, quirks
+from . import inline, intel, quirks
 from .facts import Facts, ask, clean
 
 INSTALL_HINT = 'install a driver for your GPU, or an OpenCL for the CPU from PyPI: pip install "cltorch[pocl]"'
@@ -22,7 +22,8 @@ FAILURES: dict[str, str] = {}  # the drivers that failed while they were listed,
 
 
 class Found(NamedTuple):
-    """One device of one platform. ``skip`` says why it doesn't count; empty where it does. ``spare``: it would work if asked for."""
+    """One device of one platform. ``skip`` says why it doesn't count; empty where it does. ``spare``: it would work if asked for.
+    ``inline``: the OpenCL device that runs this one's little launches in the calling thread (inline.py)."""
 
     platform: Any
     device: Any
@@ -30,6 +31,7 @@ class Found(NamedTuple):
     kind: str
     skip: str = ""
     spare: bool = False
+    inline: Any = None
 
 
 @functools.cache
@@ -38,7 +40,7 @@ def platforms() -> list[Any]:
     # PoCL would make machine code twice: of this launch's size, and of any size for the binary. Ours is as fast with the second alone.
     os.environ.setdefault("POCL_WORK_GROUP_SPECIALIZATION", "0")
     try:
-        with intel.announced():
+        with intel.announced(), inline.offered():
             return list(cl.get_platforms())
     except Exception as error:
         return _failed("the OpenCL loader", error)
@@ -46,7 +48,7 @@ def platforms() -> list[Any]:
 
 def survey() -> list[Found]:
     """Every device of every platform, best first, the skipped ones with their reason (without CLTORCH_DEVICES)."""
-    found = [entry for platform in platforms() for dev in _devices_of(platform) for entry in _judge(platform, dev)]
+    found = [entry for platform in platforms() for entry in _with_inline([e for dev in _devices_of(platform) for e in _judge(platform, dev)])]
     return sorted(_without_duplicates(found), key=_rank)
 
 
@@ -62,7 +64,8 @@ def chosen() -> list[Found]:
 
 def _devices_of(platform: Any) -> list[Any]:
     try:
-        return list(platform.get_devices())
+        with inline.offered():
+            return list(platform.get_devices())
     except Exception as error:  # whatever a driver throws; an empty platform (Mesa's Clover) raises DEVICE_NOT_FOUND
         return _failed(_name_of(platform), error)
 
@@ -79,6 +82,18 @@ def _judge(platform: Any, dev: Any) -> list[Found]:
         return [found._replace(skip=unfit)]
     unwanted = "; ".join(quirk.reason for quirk in quirks.in_force(facts) if "device" in quirk.disables)
     return [found._replace(skip=unwanted, spare=bool(unwanted))]
+
+
+def _with_inline(found: list[Found]) -> list[Found]:
+    """A processor that a platform shows twice counts once: its other driver serves the first one's little launches."""
+    result = list(found)
+    for i, entry in enumerate(found):
+        served = [k for k, other in enumerate(found) if not other.skip and inline.serves(entry.facts.name, other.facts.name)]
+        if served and not entry.skip:
+            result[i] = entry._replace(skip=f"{found[served[0]].facts.name} without threads, for its little launches", spare=True)
+            if config.get("INLINE"):
+                result[served[0]] = result[served[0]]._replace(inline=entry.device)
+    return result
 
 
 def _failed(driver: str, error: Exception) -> list[Any]:

@@ -43,7 +43,7 @@ class Profile(Observer):
         for dev in self._on:
             self._before[dev] = before = dev.queue
             timed = dev.new_queue(profiling=True)
-            order(before, timed)
+            order(dev, before, timed)
             dev.queues.append(timed)
             dev.queue = timed
             dev.watch(self)

@@ -18,7 +18,7 @@ import pyopencl as cl
 
 from .. import config
 from ..errors import BuildError
-from . import builtins, faults
+from . import builtins, faults, inline
 from .launch import BUILD_LOCK, Kernel
 from .observe import debug, dump_source
 
@@ -34,24 +34,64 @@ FORMAT = "2"                    # part of the key: a change of what is stored ma
 class Built:
     """What the driver made of one source in one context; the "cpu" and "cuda" devices of one processor share it.
 
-    ``generated``: its kernels' machine code is there, too, which some drivers generate at a first launch.
+    ``programs``: by OpenCL device, as far as they were needed. ``binary``: what more are made from. ``generated``: it holds the kernels' machine
+    code, too, which some drivers generate at a first launch.
     """
 
-    __slots__ = ("cl_program", "generated", "key")
+    __slots__ = ("binary", "generated", "key", "programs")
 
-    def __init__(self, cl_program: Any, key: str, generated: bool = False) -> None:
-        self.cl_program, self.key, self.generated = cl_program, key, generated
+    def __init__(self, key: str, binary: bytes | None) -> None:
+        self.key, self.binary, self.generated = key, binary, binary is not None
+        self.programs: dict[Any, Any] = {}
 
 
 class Program:
     """A built source on one device. ``program.kernel(entry)`` gives its kernels."""
 
-    __slots__ = ("_kernels", "built", "cl_program", "device", "label", "options", "source")
+    __slots__ = ("_kernels", "built", "device", "label", "options", "source")
 
     def __init__(self, device: Device, source: str, label: str, options: tuple[str, ...], built: Built) -> None:
         self.device, self.source, self.label, self.options, self.built = device, source, label, options, built
-        self.cl_program = built.cl_program
         self._kernels: dict[str, Kernel] = {}
+
+    @property
+    def cl_program(self) -> Any:
+        """For the device's own queues."""
+        return self._on(self.device.cl_device)
+
+    @property
+    def inline_program(self) -> Any:
+        """For the calling thread (inline.py)."""
+        return self._on(self.device.inline_device)
+
+    def _on(self, target: Any) -> Any:
+        programs = self.built.programs
+        if target not in programs:
+            with BUILD_LOCK:
+                if target not in programs:
+                    programs[target] = self._from_binary(target) or self._anew(target)
+        return programs[target]
+
+    def _from_binary(self, target: Any) -> Any:
+        """None where the driver refuses it."""
+        device, binary = self.device, self.built.binary
+        if binary is None:
+            return None
+        if target == device.inline_device:
+            binary = inline.relabelled(binary, _inline_example(device))
+        try:
+            return quietly(cl.Program(device.context, [target], [binary]), target, [])
+        except cl.Error as error:
+            debug(1, f"the binary of {self.label} can't be used and is built again: {error}")
+            return None
+
+    def _anew(self, target: Any) -> Any:
+        """Compiled, and the binary that was refused replaced."""
+        device, built = self.device, self.built
+        what = device, _mended(device, self.source), self.label, self.options
+        if device.cl_device not in built.programs:
+            _compile_into(built, *what)
+        return built.programs.get(target) or self._from_binary(target) or _compile(*what, target)
 
     def kernel(self, entry: str) -> Kernel:
         """The kernel of that name, made once. Raises BuildError where the source has none."""
@@ -93,15 +133,44 @@ def _built(device: Device, source: str, name: str, options: tuple[str, ...]) -> 
     sibling = _SHARED.get((device.context.int_ptr, source, options))
     if sibling is None:
         key = cache_key(device, source, options)
-        sibling = STORE.load(device, key)
-        if sibling is None:
-            sibling = Built(_compile(device, source, name, options), key)
-            STORE.save(sibling)
+        sibling = Built(key, STORE.load(key))
+        if sibling.binary is None:
+            _compile_into(sibling, device, source, name, options)
         _SHARED[device.context.int_ptr, source, options] = sibling
     return sibling
 
 
+def _compile_into(built: Built, device: Device, source: str, name: str, options: tuple[str, ...]) -> None:
+    """Compile for the device, and keep the binary. A driver that generates code at launches (PoCL) generates it when it is asked for the binary."""
+    made = built.programs[device.cl_device] = _compile(device, source, name, options, device.cl_device)
+    if STORE.limit or device.inline_device is not None:
+        try:
+            built.binary = next(filter(None, made.get_info(cl.program_info.BINARIES)))
+            built.generated = True
+        except cl.Error as error:
+            debug(1, f"{device.spec} has no binary of {name}: {error}")
+            return
+        STORE.save(built.key, built.binary)
+
+
 _SHARED: dict[tuple, Built] = {}
+
+
+def _inline_example(device: Device) -> bytes:
+    """Some binary for ``device.inline_device``."""
+    found = _EXAMPLES.get(device.context.int_ptr)
+    if found is None:
+        key = cache_key(device, "for the calling thread", ())
+        found = STORE.load(key)
+        if found is None:
+            made = _compile(device, "__kernel void nothing() {}", "nothing", OPTIONS, device.inline_device)
+            found = next(filter(None, made.get_info(cl.program_info.BINARIES)))
+            STORE.save(key, found)
+        _EXAMPLES[device.context.int_ptr] = found
+    return found
+
+
+_EXAMPLES: dict[int, bytes] = {}
 
 
 def cache_key(device: Device, source: str, options: tuple[str, ...]) -> str:
@@ -110,15 +179,15 @@ def cache_key(device: Device, source: str, options: tuple[str, ...]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _compile(device: Device, source: str, name: str, options: tuple[str, ...]) -> Any:
+def _compile(device: Device, source: str, name: str, options: tuple[str, ...], target: Any) -> Any:
     debug(1, f"compiling {name} for {device.spec}")
     if "header" in device.disabled:
         try:
-            return _compile_short(device, source, options)
+            return _compile_short(device, source, options, target)
         except cl.Error as error:  # a mistake in the source, which the whole way names, or a function that builtins.py lacks
             short = error
     try:
-        made = quietly(cl.Program(device.context, source), device, list(options))
+        made = quietly(cl.Program(device.context, source), target, list(options))
     except cl.Error as error:
         if faults.means_lost(error):
             raise device.failure(f"build {name}", error) from error
@@ -147,17 +216,17 @@ def state_groups(source: str) -> str:
     return _GROUPS.sub(stated, source)
 
 
-def _compile_short(device: Device, source: str, options: tuple[str, ...]) -> Any:
+def _compile_short(device: Device, source: str, options: tuple[str, ...], target: Any) -> Any:
     """With the declarations of what it calls only. The macro says that clang's header has been read."""
     text = f"{builtins.declarations(source, device.has_fp64)}\n#line 1\n{source}"
-    return quietly(cl.Program(device.context, text), device, [*options, "-D_OPENCL_H_"])
+    return quietly(cl.Program(device.context, text), target, [*options, "-D_OPENCL_H_"])
 
 
-def quietly(program: Any, device: Device, options: list[str]) -> Any:
-    """Build; a compiler that praises its own work (Intel's does) is no reason to warn the user."""
+def quietly(program: Any, target: Any, options: list[str]) -> Any:
+    """Build for an OpenCL device; a compiler that praises its own work (Intel's does) is no reason to warn the user."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cl.CompilerWarning)
-        return program.build(options, devices=[device.cl_device], cache_dir=NO_CACHE)
+        return program.build(options, devices=[target], cache_dir=NO_CACHE)
 
 
 def describe_failure(device: Device, source: str, name: str, options: tuple[str, ...], text: str) -> str:
@@ -208,32 +277,29 @@ class Store:
         folder = config.get("CACHE_DIR")
         return (Path(folder).expanduser() if folder else default_folder()) / "kernels" / f"{key}.bin"
 
-    def load(self, device: Device, key: str) -> Built | None:
-        """The program from its file, or None: a miss, a torn file, a binary that the driver refuses."""
+    def load(self, key: str) -> bytes | None:
+        """The binary from its file, or None: a miss, a torn file."""
         if not self.limit:
             return None
         path = self.path(key)
         try:
             binary = unpack(path.read_bytes())
-            program = quietly(cl.Program(device.context, [device.cl_device], [binary]), device, [])
             os.utime(path)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, cl.Error) as error:
+        except (OSError, ValueError) as error:
             debug(1, f"the cached binary {path} can't be used and is built again: {error}")
             return None
-        return Built(program, key, generated=True)
+        return binary
 
-    def save(self, built: Built) -> None:
-        """Keep the binary; a driver that generates code at launches (PoCL) generates it now. A full or read-only disk costs one debug note."""
+    def save(self, key: str, binary: bytes) -> None:
+        """Keep a binary. A full or read-only disk costs one debug note."""
         if not self.limit:
             return
-        path = self.path(built.key)
+        path = self.path(key)
         try:
-            binary = built.cl_program.get_info(cl.program_info.BINARIES)[0]
-            built.generated = True
             self._write(path, pack(binary))
-        except (OSError, cl.Error) as error:
+        except OSError as error:
             if not self.complained:
                 self.complained = True
                 debug(1, f"compiled kernels can't be kept in {path.parent}: {error}")

@@ -19,12 +19,12 @@ LANES = 32  # streams of one device share this many queues, in turn
 _MAKING = threading.Lock()
 
 
-def order(first: Any, then: Any) -> None:
-    """What is enqueued on ``then`` from now on starts after what is on ``first`` now. Doesn't wait."""
+def order(dev: Device, first: Any, then: Any) -> None:
+    """What is enqueued on the queue ``then`` of ``dev`` from now on starts after what is on ``first`` now. Doesn't wait."""
     if first is not then:
         marker = cl.enqueue_marker(first)
         first.flush()
-        cl.enqueue_barrier(then, wait_for=[marker])
+        dev.submission.enqueue_on(then, cl.enqueue_barrier, wait_for=[marker])
 
 
 class Stream:
@@ -43,7 +43,14 @@ class Stream:
 
     @property
     def queue(self) -> Any:
-        """The OpenCL queue, with everything on it that was launched so far."""
+        """The OpenCL queue, with everything on it that was launched so far. What the caller enqueues there is kept in order with what follows."""
+        home = self._device.submission.home
+        if home is not None and home.queue is self._queue:
+            home.retire()
+        return self._handed_over
+
+    @property
+    def _handed_over(self) -> Any:
         self._device.hand_over()
         return self._queue
 
@@ -68,8 +75,8 @@ class Stream:
     def query(self) -> bool:
         """Whether everything given to this stream has ended. Gives an idle driver a millisecond to say so."""
         self._launch_recorded()
-        marker = cl.enqueue_marker(self.queue)
-        self.queue.flush()
+        marker = cl.enqueue_marker(self._handed_over)
+        self._handed_over.flush()
         deadline = time.perf_counter() + 1e-3
         while not has_ended(marker, self._device):
             if time.perf_counter() > deadline:
@@ -80,11 +87,11 @@ class Stream:
     def synchronize(self) -> None:
         """Wait for everything given to this stream."""
         self._launch_recorded()
-        self._device.guard("finish the work of a stream", self.queue.finish)
+        self._device.guard("finish the work of a stream", self._handed_over.finish)
 
     def _launch_recorded(self) -> None:
         """Recorded operators belong to the current stream."""
-        if self.queue is self._device.queue:
+        if self._handed_over is self._device.queue:
             self._device.launch_recorded()
 
     def wait_event(self, event: Event) -> None:
@@ -96,7 +103,7 @@ class Stream:
         if stream._device is not self._device:
             stream.synchronize()
         else:
-            order(stream.queue, self.queue)
+            order(self._device, stream._handed_over, self._handed_over)
 
     def record_event(self, event: Event | None = None) -> Event:
         """Record an event (a new one by default) and return it."""
@@ -131,8 +138,8 @@ def current_stream(device: Any = None) -> Stream:
 def set_stream(stream: Stream) -> None:
     """Launch on ``stream`` from now on, after what the stream before it still has to do."""
     dev = stream._device
-    order(dev.queue, stream.queue)
-    dev.stream, dev.queue = stream, stream.queue
+    order(dev, dev.queue, stream._handed_over)
+    dev.stream, dev.queue = stream, stream._handed_over
 
 
 class StreamContext:
@@ -187,8 +194,8 @@ class Event:
         stream = current_stream() if stream is None else stream
         stream._launch_recorded()
         self._device = stream._device
-        self._event = cl.enqueue_marker(stream.queue)
-        stream.queue.flush()
+        self._event = cl.enqueue_marker(stream._handed_over)
+        stream._handed_over.flush()
         if self.enable_timing:
             clock = _clock(stream._device)
             self._stamp = cl.enqueue_marker(clock, wait_for=[self._event])
@@ -202,7 +209,7 @@ class Event:
         if stream._device is not self._device:
             self.synchronize()
         else:
-            cl.enqueue_barrier(stream.queue, wait_for=[self._event])
+            stream._device.submission.enqueue_on(stream._handed_over, cl.enqueue_barrier, wait_for=[self._event])
 
     def query(self) -> bool:
         """Whether the event has happened; true where it was never recorded."""

@@ -1,8 +1,9 @@
-"""When launches are handed to the driver.
+"""When launches are handed to the driver, and to which of its threads.
 
 A CPU's driver wakes its sleeping threads at each launch, which costs the caller 10 to 20 us (PoCL, measured), five times what the launch itself
-does, if the threads fell asleep while Python prepared it. So launches of little work wait for each other: they are handed over together when
-there are ``BURST`` of them, with the next launch that has work for all threads, and before anything else is asked of the queue.
+does, if the threads fell asleep while Python prepared it. Where the driver has a second device that works in the calling thread (inline.py),
+a launch of little work runs there while the first has nothing to do. Elsewhere such launches wait for each other: they are handed over together
+when there are ``BURST`` of them, with the next launch that has work for all threads, and before anything else is asked of the queue.
 
 Other devices get each launch at once, and a clFlush every ``FLUSH`` launches: without one some drivers keep them all until the host waits, and a
 watchdog sees a device that makes no progress.
@@ -12,7 +13,10 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+import pyopencl as cl
 
 if TYPE_CHECKING:
     from .launch import Kernel
@@ -20,21 +24,89 @@ if TYPE_CHECKING:
 BURST = 16  # launches that are worth one waking
 FLUSH = 32
 LITTLE = 2  # work-items of a CPU's launch that are too few to wake the threads for
+LITTLE_BYTES = 1 << 18  # a copy or fill that takes about as long as the waking
+COMPLETE = cl.command_execution_status.COMPLETE
+UNKNOWN = object()
+
+
+class Line:
+    """A device's first queue and, beside it, one whose commands run in the calling thread.
+
+    A command on ``inline`` is over when its call returns, so nothing has to wait for it; it may start only while ``queue`` has nothing to do.
+    ``last``: the newest command on ``queue``, None where it is known to be over, UNKNOWN for good where others may use the queue.
+    ``lock``: held while either queue gets a command; without it a command of another thread's could be queued behind one on ``inline``, and
+    its call return too early.
+    """
+
+    __slots__ = ("inline", "last", "lock", "queue")
+
+    def __init__(self, queue: Any, inline: Any) -> None:
+        self.queue, self.inline = queue, inline
+        self.last: Any = None
+        self.lock = threading.RLock()
+
+    def is_idle(self) -> bool:
+        """Whether a command may run in this thread now."""
+        last = self.last
+        if last is not None and last is not UNKNOWN and last.command_execution_status == COMPLETE:
+            self.has_ended(last)
+        return self.last is None
+
+    def has_ended(self, command: Any) -> None:
+        """Everything on ``queue`` until ``command`` is over."""
+        with self.lock:
+            if self.last is command and command is not UNKNOWN:
+                self.last = None
+
+    def enqueue(self, command: Callable, *args: Any, **keywords: Any) -> Any:
+        """``command(queue, ...)`` behind what was enqueued before. Returns its event, None where nothing was enqueued."""
+        with self.lock:
+            event = command(self.queue, *args, **keywords)
+            if event is not None and self.last is not UNKNOWN:
+                self.last = event
+        return event
+
+    def run(self, command: Callable, *args: Any, **keywords: Any) -> Any:
+        """``command(inline, ...)`` now; only after ``is_idle`` said so."""
+        with self.lock:
+            return command(self.inline, *args, **keywords)
+
+    def retire(self) -> None:
+        """From now on everything goes to ``queue``: somebody else may use it."""
+        with self.lock:
+            self.last = UNKNOWN
 
 
 class Submission:
-    """A device's current queue and the launches that wait for it, in order."""
+    """A device's current queue and the launches that wait for it, in order. ``line`` is ``home`` while its queue is the current one."""
 
-    __slots__ = ("lock", "queue", "unflushed", "waiting")
+    __slots__ = ("home", "line", "lock", "queue", "unflushed", "waiting")
 
-    def __init__(self, queue: Any) -> None:
-        self.queue = queue
+    def __init__(self, queue: Any, home: Line | None = None) -> None:
+        self.home = home
         self.unflushed = 0
         self.waiting: deque[tuple[Kernel, tuple, tuple | None, tuple]] = deque()
         self.lock = threading.RLock()
+        self.turn_to(queue)
+
+    def turn_to(self, queue: Any) -> None:
+        """Another queue from now on."""
+        self.queue = queue
+        self.line = self.home if self.home is not None and self.home.queue is queue else None
 
     def add(self, kernel: Kernel, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
-        """Launch now or with the next ones. Raises what ``Kernel.submit`` raises, for this launch or one that waited."""
+        """Launch in this thread, now or with the next ones. Raises what ``Kernel.submit`` raises, for this launch or one that waited."""
+        line = self.line
+        if line is not None:
+            if math.prod(global_size) > LITTLE or not (line.last is None or line.is_idle()):
+                self.at_once(kernel, global_size, local_size, args)
+                return
+            try:
+                with line.lock:
+                    kernel.inline(line.inline, global_size, local_size, *args)
+            except cl.Error as error:
+                kernel.again(error, line, global_size, local_size, args)
+            return
         self.waiting.append((kernel, global_size, local_size, args))
         if len(self.waiting) >= BURST or math.prod(global_size) > LITTLE:
             self.drain()
@@ -43,11 +115,37 @@ class Submission:
         """Launch now, after what waits. Raises what ``Kernel.submit`` raises."""
         if self.waiting:
             self.drain()
-        kernel.submit(self.queue, global_size, local_size, args)
+        if self.line is None:
+            kernel.submit(self.queue, global_size, local_size, args)
+        else:
+            self.line.enqueue(kernel.submit, global_size, local_size, args)
         self.unflushed += 1
         if self.unflushed >= FLUSH:
             self.unflushed = 0
             self.queue.flush()
+
+    def command(self, nbytes: int, command: Callable, *args: Any, **keywords: Any) -> Any:
+        """``command(queue, ...)``, a copy or fill of so many bytes, after what waits. Returns its event."""
+        if self.waiting:
+            self.drain()
+        line = self.line
+        if line is None:
+            return command(self.queue, *args, **keywords)
+        return (line.run if nbytes <= LITTLE_BYTES and line.is_idle() else line.enqueue)(command, *args, **keywords)
+
+    def settle(self) -> None:
+        """Where this thread can run commands, wait until it may."""
+        self.drain()
+        if self.line is not None and not self.line.is_idle():
+            last = self.line.last
+            self.queue.finish()
+            self.line.has_ended(last)
+
+    def enqueue_on(self, queue: Any, command: Callable, **keywords: Any) -> Any:
+        """``command(queue, ...)``, a barrier or marker on whichever queue of the device's. Returns its event."""
+        if self.home is not None and self.home.queue is queue:
+            return self.home.enqueue(command, **keywords)
+        return command(queue, **keywords)
 
     def drain(self) -> None:
         """Hand over all that waits. Where a launch fails, its error is raised, and the next call goes on after it."""
