@@ -23,7 +23,7 @@ from cltorch.tools.benchmarks.results import Row, Run, Shares
 
 CASES = [case for build in bench.SUITES.values() for case in build(TINY)]
 CALLS = [case for case in CASES if case.call and not case.drawn]
-ONE_ROUND = Plan(seconds=0.0, sample=0.0, fewest=1, most=1)
+ONE_ROUND = Plan(seconds=0.0, sample=0.0, fewest=1, most=1, warm=1)
 
 
 def name_of(case: Case) -> str:

@@ -12,7 +12,7 @@ import pyopencl as cl
 import pytest
 from processes import run_python
 
-from cltorch.core.joining import join_little
+from cltorch.core.joining import join_launches
 from cltorch.errors import LaunchError
 from cltorch.runtime import observe
 from cltorch.runtime.device import Device, get
@@ -138,7 +138,7 @@ def test_joined_launches_do_what_their_members_do(dev: Device) -> None:
     recorded.launch(second, (2, 2), (1, 1), (y.mem, z.mem))
     recorded.launch(first, (1,), (1,), (x.mem, 3, 0.25, 1 << 20))
     once, _, again = recorded.entries
-    join_little(recorded, {(id(once), 2)})
+    join_launches(recorded, {(id(once), 2)}, every=False)
     assert [type(step) for step in recorded.steps] == [Joined]
 
     def replayed() -> tuple[list[float], list[int]]:
@@ -154,6 +154,54 @@ def test_joined_launches_do_what_their_members_do(dev: Device) -> None:
     recorded.entries[1].bind(0, y.mem)
     assert replayed() == ([high + 3, high + 7.5, high + 12, 33], [26, 36, 26, 36])
     assert again.seats[1] is None
+
+
+SHARE = """#line 1 "share"
+__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+void share(__global const int *restrict from, __global int *restrict to, const uint n, const uint turns)
+{
+  const uint count = get_global_size(0) * get_global_size(1) * get_global_size(2);
+  const uint me = (get_global_id(2) * get_global_size(1) + get_global_id(1)) * get_global_size(0) + get_global_id(0);
+  for (uint i = me; i < n; i += count) {
+    int value = from[(i * 7 + 3) % n];
+    for (uint turn = 0; turn < turns; turn++) value = value * 3 + 1;
+    to[i] = value;
+  }
+}
+"""
+
+
+def test_joined_launches_are_shared_in_order(dev: Device) -> None:
+    """Each launch reads what all work-items of the one before it wrote, many times over; replays follow each other without a wait."""
+    if dev.strategy != "wide":
+        pytest.skip("a GPU's launches are not joined")
+    kernel, n = build(dev, SHARE, "share").kernel("share"), 2048
+    x, y = (dev.allocator.allocate(4 * n) for _ in range(2))
+    sizes = [(16,), (1,), (3, 5), (2, 3, 4), (64,), (2,)] * 6
+    turns = [1, 40, 0, 3, 200, 1] * 6
+
+    def work() -> None:
+        for k, (size, many) in enumerate(zip(sizes, turns, strict=True)):
+            kernel(size, (1,) * len(size), *((x.mem, y.mem) if k % 2 == 0 else (y.mem, x.mem)), n, many)
+
+    dev.recorder = recorded = Recording(dev)
+    try:
+        work()
+    finally:
+        dev.recorder = None
+    results = []
+    for every in (None, False, True):
+        dev.write(x.mem, np.arange(n, dtype=np.int32))
+        if every is None:
+            for _ in range(40):
+                work()
+        else:
+            join_launches(recorded, set(), every)
+            for _ in range(40):
+                recorded.enqueue()
+        results.append(dev.read(x.mem, 4 * n).tobytes())
+    assert [type(step) for step in recorded.steps] == [Joined] and recorded.steps[0].workers > 1
+    assert results[1] == results[0] == results[2]
 
 
 def test_recording_instead_of_launching(dev: Device, add: Kernel) -> None:

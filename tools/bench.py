@@ -31,7 +31,7 @@ from cltorch.tools.benchmarks.training import train
 SUITES: dict[str, Callable[[Scale], list[Case]]] = {
     "launch": operators.launch, "memory": operators.memory, "gemm": operators.gemm, "bmm": operators.bmm, "ops": operators.ops, "train": train,
     "goals": goals}
-QUICK_PLAN = Plan(seconds=0.05, sample=0.005, most=9, slow=0.7, limit=1.5, total=90.0)
+QUICK_PLAN = Plan(seconds=0.05, sample=0.005, most=9, slow=0.7, limit=1.5, total=90.0, warm=8)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -98,7 +98,7 @@ def tables(suite: str, cases: Sequence[Case], run: Run, rivals: Sequence[str]) -
 def plan_of(options: argparse.Namespace) -> Plan:
     plan = QUICK_PLAN if options.quick else Plan()
     plan = plan._replace(seconds=options.seconds or plan.seconds)
-    return plan._replace(fewest=options.rounds, most=options.rounds, slow=math.inf) if options.rounds else plan
+    return plan._replace(fewest=options.rounds, most=options.rounds, slow=math.inf, warm=8) if options.rounds else plan
 
 
 def progress(cases: Sequence[Case]) -> Any:

@@ -1,8 +1,8 @@
 """Text in, text out: data types as C types, kernel templates rendered to OpenCL C. The only package that imports mako."""
 from .ctypes import CType, by_suffix, ctype
 from .declared import broken, constraints, defaults, families, is_template
-from .joined import Argument, Member, join, joinable
+from .joined import MARKS, Argument, Member, join, joinable
 from .templates import TemplateError, complete, kernel_root, library_has, library_names, prelude, render, tunables
 
-__all__ = ["Argument", "CType", "Member", "TemplateError", "broken", "by_suffix", "complete", "constraints", "ctype", "defaults", "families", "is_template",
-           "join", "joinable", "kernel_root", "library_has", "library_names", "prelude", "render", "tunables"]
+__all__ = ["MARKS", "Argument", "CType", "Member", "TemplateError", "broken", "by_suffix", "complete", "constraints", "ctype", "defaults", "families",
+           "is_template", "join", "joinable", "kernel_root", "library_has", "library_names", "prelude", "render", "tunables"]

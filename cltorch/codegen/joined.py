@@ -1,7 +1,11 @@
-"""Several kernels of one work-item or few as one program: its kernel does their work in turn, with nothing to hand over between them.
+"""Several kernels as one program: its kernel does their work in turn, with nothing to hand over between them.
 
 Each source keeps its text, with a number behind the names that it defines, so that sources of the same names get along. Its kernel becomes a
 function that is told which work-item it is, called in a loop over a table. So a joined kernel computes the very bits that its members compute.
+
+Where all members are little, one work-item does everything. Else as many as the device runs at once share it (``shared``): each takes the next
+work-item of the member at hand, counted in global memory, until there is none, and goes on to the next member when all of this one's are done.
+A work-item waits only for what another one has begun, so it makes no difference which of them run at the same time, or whether any do.
 """
 from __future__ import annotations
 
@@ -26,12 +30,34 @@ _LINE = re.compile(r"^[ \t]*#[^\n]*", re.M)
 _ATTRIBUTE = re.compile(r"__attribute__\s*\(\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)\)")
 _KERNEL = re.compile(r"__kernel\s*(?:__attribute__\s*\(\([^)]*\)\)\))?((?:\s*#[^\n]*\n)*\s*)void\s+(\w+)\s*\(")
 _READ = {"float": "as_float((int)at[{}])", "double": "as_double(at[{}])"}
-_LOOPS = "".join(f"for (uint joined_at{d} = 0; joined_at{d} < joined_count{d}; joined_at{d}++) " for d in (2, 1, 0))
+_COUNTS = "".join(f" const uint joined_count{d} = at[{d + 2}];" for d in range(3))
+HEAD = 5  # of a member's part of the table: its length, its function, three counts of work-items
+MARKS = 32  # 32-bit counters of a member: of work-items begun and done, in lines of the cache of their own
+_ALONE = """
+    const uint joined_total = joined_count0 * joined_count1 * joined_count2;
+    for (uint joined_item = 0; joined_item < joined_total; joined_item++) {
+"""
+_SHARED = f"""
+    const uint joined_total = joined_count0 * joined_count1 * joined_count2;
+    volatile __global uint *const begun = marks + {MARKS} * (member + 1), *const done = begun + {MARKS // 2};
+    uint joined_item;
+    while (*begun < joined_total && (joined_item = atomic_inc(begun)) < joined_total) {{
+"""
+# What other work-items wrote can be read behind an atomic addition: PoCL's and Intel's are full barriers on the processors that they run on.
+_DONE = """      atomic_inc(done);
+    }
+    while (*done < joined_total) ;
+    atomic_add(done, 0);
+"""
+# The last one to leave clears the counters for the next launch.
+_LEAVE = f"""  if (atomic_inc(marks) + 1 == get_num_groups(0))
+    for (long member = 0; member <= table[0]; member++) marks[{MARKS} * member] = marks[{MARKS} * member + {MARKS // 2}] = 0;
+"""
 
 
 class Argument(NamedTuple):
     """One argument of a member: the type as its source writes it, without qualifiers, and which of the joined kernel's arguments it is (counted
-    from 1); ``place`` None: a number in the table."""
+    from 0); ``place`` None: a number in the table."""
 
     type: str
     memory: bool
@@ -39,8 +65,8 @@ class Argument(NamedTuple):
 
 
 class Member(NamedTuple):
-    """One launch of a kernel whose groups are of one work-item: ``size`` of them in three dimensions. Members of one source and entry have their
-    numbers at the same places of the table, or none of them has."""
+    """One launch of a kernel whose groups are of one work-item: ``size`` of them in three dimensions, below 2**32 in all. Members of one source and
+    entry have their numbers at the same places of the table, or none of them has."""
 
     source: str
     entry: str
@@ -53,43 +79,46 @@ def joinable(source: str) -> bool:
     return re.search(r"__local\b|\bbarrier\s*\(", source) is None
 
 
-def join(members: Sequence[Member]) -> tuple[str, list[int | tuple[int, int]]]:
-    """The source of ``__kernel void joined(table, memory or number, ...)``, and its table of 64-bit integers.
+def join(members: Sequence[Member], shared: bool = False) -> tuple[str, list[int | tuple[int, int]]]:
+    """The source of ``__kernel void joined(memory or number, ..., table)``, and its table of 64-bit integers.
 
-    The table says how many members there are, and for each in turn: which function, its three counts of work-items, its arguments: the number of a
-    memory object among the joined kernel's, of a number among those of its type, or the bits of a number, (member, argument) here. So each
-    function is compiled once, however many members call it, and for all sizes.
+    The table says how many members there are, and for each in turn: how long its part is, which function, its three counts of work-items, its
+    arguments: the number of a memory object among the joined kernel's, of a number among those of its type, or the bits of a number, (member, argument)
+    here. So each function is compiled once, however many members call it, and for all sizes. ``shared``: by several work-items; behind the
+    table comes memory for MARKS counters a member and as many, all zero.
     """
     functions = {key: n for n, key in enumerate(dict.fromkeys((m.source, m.entry) for m in members))}
     kinds = {a.place: "" if a.memory else a.type for m in members for a in m.arguments if a.place is not None}
     lists = {kind: [place for place in sorted(kinds) if kinds[place] == kind] for kind in dict.fromkeys(kinds.values())}
     table: list[int | tuple[int, int]] = [len(members)]
     for k, m in enumerate(members):
-        table += [functions[m.source, m.entry], *(*m.size, 1, 1)[:3]]
+        table += [HEAD + len(m.arguments), functions[m.source, m.entry], *(*m.size, 1, 1)[:3]]
         table += [(k, n) if a.place is None else lists[kinds[a.place]].index(a.place) for n, a in enumerate(m.arguments)]
     first = {(m.source, m.entry): m for m in reversed(members)}
     cases = [_case(first[key], n) for key, n in functions.items()]
-    given = "".join(f", {f'const {kinds[place]} ' if kinds[place] else '__global char *'}a{place}" for place in sorted(kinds))
+    given = "".join(f"{f'const {kinds[place]} ' if kinds[place] else '__global char *'}a{place}, " for place in sorted(kinds))
     held = "".join(f"  {kind or '__global char *'} {_held(kind)}[] = {{{', '.join(f'a{place}' for place in places)}}};\n" for kind, places in lists.items())
-    counts = "".join(f" const uint joined_count{d} = at[{d + 1}];" for d in range(3))
+    marks = ", volatile __global uint *marks" if shared else ""
     return (f"{_PLACES}{''.join(_function(*key, n) for key, n in functions.items())}{_END}#line 1 \"joined\"\n"
-            f"__kernel __attribute__((reqd_work_group_size(1, 1, 1)))\nvoid joined(__global const long *restrict table{given})\n{{\n{held}"
-            f"  __global const long *at = table + 1;\n  for (long left = table[0]; left > 0; left--) {{\n   {counts}\n    switch ((int)at[0]) {{\n"
-            f"{''.join(cases)}    }}\n  }}\n}}\n"), table
+            f"__kernel __attribute__((reqd_work_group_size(1, 1, 1)))\nvoid joined({given}__global const long *restrict table{marks})\n{{\n{held}"
+            f"  __global const long *at = table + 1;\n  for (long member = 0; member < table[0]; member++, at += at[0]) {{\n   {_COUNTS}"
+            f"{_SHARED if shared else _ALONE}"
+            "      const uint joined_at0 = joined_item % joined_count0, joined_row = joined_item / joined_count0;\n"
+            "      const uint joined_at1 = joined_row % joined_count1, joined_at2 = joined_row / joined_count1;\n"
+            f"      switch ((int)at[1]) {{\n{''.join(cases)}      }}\n{_DONE if shared else '    }'}\n  }}\n{_LEAVE if shared else ''}}}\n"), table
 
 
 def _case(member: Member, number: int) -> str:
-    """The call of one function, and the step to the next member's part of the table."""
+    """The call of one function."""
     values = [f"joined_{name}{d}" for name in ("at", "count") for d in range(3)]
-    for k, argument in enumerate(member.arguments, 4):
+    for k, argument in enumerate(member.arguments, HEAD):
         if argument.memory:
             values.append(f"({_rename(argument.type, _names(member.source), number)} *)memory[at[{k}]]")
         elif argument.place is not None:
             values.append(f"{_held(argument.type)}[at[{k}]]")
         else:
             values.append(_READ.get(argument.type, f"({argument.type})at[{{}}]").format(k))
-    return (f"    case {number}:\n      {_LOOPS}\n        {member.entry}_{number}({', '.join(values)});\n"
-            f"      at += {4 + len(member.arguments)};\n      break;\n")
+    return f"        case {number}: {member.entry}_{number}({', '.join(values)}); break;\n"
 
 
 def _held(kind: str) -> str:

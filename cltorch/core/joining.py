@@ -1,40 +1,48 @@
-"""The little launches of a graph, next to each other, become one launch.
+"""The launches of a graph, next to each other, become one launch on a processor.
 
-What a processor's driver needs to hand over from one kernel to the next is many times the work of a kernel on a few thousand numbers. The
-joined kernel does the same work in the same order, on one work-item.
+To hand over from one kernel to the next its driver wakes threads, which takes 20 to 40 us: many times the work of a kernel on a few thousand
+numbers, and the tenth part of a product of 512 columns. The joined kernel does the same work in the same order, on one work-item where all of it is little.
 """
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 
-from ..codegen import Argument, Member, join, joinable
+import numpy as np
+
+from ..codegen import MARKS, Argument, Member, join, joinable
 from ..runtime import program
 from ..runtime.graph import Joined, Launch, Recording
 from ..runtime.launch import Kernel
 
-ARGUMENTS = 64  # what every device takes, of 8 bytes at most: half of the 1024 bytes that it takes
+ARGUMENTS = 120  # and two more, of 8 bytes at most, of the 1024 bytes that every device takes
+WORKERS = 4  # work-items a compute unit: a driver that hands them out by several at a time still gives each thread some; late ones find nothing to do
 
 Seats = list[tuple[int | None, ...]]
 
 
-def join_little(recording: Recording, live: set[tuple[int, int]]) -> None:
-    """``live``: (id of a launch, position) of the numbers that are bound anew between replays; others are read from a table."""
+def join_launches(recording: Recording, live: set[tuple[int, int]], every: bool) -> None:
+    """Join neighbours of little work, or with ``every`` all. ``live``: (id of a launch, position) of the numbers that are bound anew between replays;
+    others are read from a table."""
     dev = recording.device
     if dev.strategy != "wide":
         return
-    for run in recording.runs(_little):
+    recording.separate()
+    for run in recording.runs(lambda launch: (every or launch.small) and _alone(launch)):
         steered = {(launch.kernel, p) for launch in run for p in range(len(launch.args)) if (id(launch), p) in live}
         for launches, seats in _parts(run, steered):
             if len(launches) > 1:
-                source, table = join(_members(launches, seats))
+                shared = not all(launch.small for launch in launches)
+                source, table = join(_members(launches, seats), shared)
                 kernel = program.build(dev, source, f"{len(launches)} launches as one").kernel("joined")
-                recording.join(launches, Joined(kernel, launches, seats, table))
+                marks = np.zeros(MARKS * (len(launches) + 1), np.uint32) if shared else None
+                recording.join(launches, Joined(kernel, launches, seats, table, WORKERS * dev.compute_units if shared else 1, marks))
 
 
-def _little(launch: Launch) -> bool:
+def _alone(launch: Launch) -> bool:
+    """Whether its groups are of one work-item, which shares nothing."""
     one = launch.local_size is None or math.prod(launch.local_size) == 1
-    return one and launch.small and joinable(launch.kernel.program.source)
+    return one and math.prod(launch.global_size) < 1 << 32 and joinable(launch.kernel.program.source)
 
 
 def _parts(run: Sequence[Launch], steered: set[tuple[Kernel, int]]) -> Iterator[tuple[list[Launch], Seats]]:
@@ -42,12 +50,12 @@ def _parts(run: Sequence[Launch], steered: set[tuple[Kernel, int]]) -> Iterator[
     launches: list[Launch] = []
     places: Seats = []
     known: dict[int, int] = {}
-    taken = 1
+    taken = 0
     for launch in run:
         fresh = [p for p in range(len(launch.args)) if launch.memory(p) is not None or (launch.kernel, p) in steered]
         if launches and taken + len(fresh) > ARGUMENTS:
             yield launches, places
-            launches, places, known, taken = [], [], {}, 1
+            launches, places, known, taken = [], [], {}, 0
         seats: list[int | None] = [None] * len(launch.args)
         for position in fresh:
             address = launch.memory(position)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from math import isqrt
 from typing import Any, NamedTuple
 
 from ..codegen.ctypes import ctype
@@ -137,8 +138,13 @@ def _panel(dev: Device, p: Problem, chosen: Plan) -> Launch:
     down, across = ceil(p.m, height), ceil(p.n, width)
     share = down * across * p.batch // (ITEMS_PER_UNIT * dev.compute_units)
     rows, most = {"panel_local": (ROWS, tile["TILES"]), "panel_direct": (ROWS // 2, ROWS)}.get(chosen.way, (ROWS // 2, 1))
+    if chosen.way == "panel_local" and p.a.column != 1:  # both are copied: as many rows as columns
+        rows = min(rows, max(1, isqrt(share)))
     tiles = max(1, min(rows, tile["TILES"], down, share))
-    tiles = ceil(down, ceil(down, tiles))
+    parts, units = ceil(down, tiles), dev.compute_units
+    if parts > units:
+        parts = ceil(parts, units) * units
+    tiles = ceil(down, parts)
     panels = max(1, min(most // tiles, across, share // tiles))  # of whole pages of b's rows, or of what was copied
     size = (ceil(across, panels), ceil(down, tiles), p.batch)
     product = kernel(chosen.way)

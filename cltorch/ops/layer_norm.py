@@ -63,21 +63,21 @@ def _backward(g: Tensor, x: Tensor, weight: Tensor | None, mean: Tensor, rstd: T
     wide = dev.strategy == "wide"
     most = dispatch.groups(dev, rows * n)[0][0] if wide else max(1, dev.compute_units * 512 // n)
     slots = max(min(most, rows), -(-rows // ROWS_PER_SLOT))
-    partial = dispatch.empty((slots, 2, n), mean.dtype, dev) if weight is not None else None
+    partial = [] if weight is None else [dispatch.empty((slots, n), mean.dtype, dev) for _ in range(2)]
     groups, local, threads = _plan(dev, rows, n, slots)
     params = _params(x, weight, None)
     sources = [*_sources(x, g, weight), dispatch.buffer(mean), dispatch.buffer(rstd)]
-    sums = [] if partial is None else [dispatch.buffer(partial)]
+    sums = [dispatch.buffer(part) for part in partial]
     numbers = (rows, n, slots, threads)
     dispatch.kernel(dev, "norm/layer", stage="backward", WG=local[0], **params)(
         groups, local, dispatch.buffer(result), *sources, *(sums if wide else ()), *numbers)
-    if partial is None:
+    if not partial:
         return result, None, None
     if not wide:
         kernel = dispatch.kernel(dev, "norm/layer", stage="places", WG=local[0], **params)
         kernel((-(-n * slots // local[0]) * local[0],), local, *sources, *sums, *numbers)
-    total = partial.sum(0)
-    return result, total[0], total[1]
+    dw, db = (part.reshape(n) if slots == 1 else part.sum(0) for part in partial)
+    return result, dw, db
 
 
 def _gradients(g0: Tensor, parts: list[Tensor | None], out1: Tensor, out2: Tensor, n: int, eps: float) -> list[Tensor | None]:

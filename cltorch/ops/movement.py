@@ -11,8 +11,8 @@ import numpy as np
 from ..core import dispatch
 from ..core.autograd import Like, OperatorNode, edge
 from ..core.modes import modes
-from ..core.pointwise import result_type
-from ..core.tensor import Tensor
+from ..core.pointwise import assign, result_type
+from ..core.tensor import Tensor, alias
 from ..shape import Size, contiguous_strides, normalize_dim, normalize_dims
 from . import geometry
 from .arguments import listed, same_device, tensors_of, variadic
@@ -49,9 +49,16 @@ def _joinable(tensors: Sequence[Any], dim: int) -> tuple[list[Tensor], int]:
 
 
 def _join(parts: list[Tensor], d: int, shape: Size) -> Tensor:
-    """One launch for each 16 inputs. The parts are contiguous and of one dtype."""
+    """The parts, of one dtype: one launch for each 16 where all are contiguous, else one for each."""
     dev = parts[0]._dev
     out = dispatch.empty(shape, parts[0].dtype, dev)
+    if not all(x.is_contiguous() for x in parts):
+        start = 0
+        for x in parts:
+            dispatch.buffer(x)  # somebody may still want it by itself
+            assign(alias(out, x.shape, out._strides, start * out._strides[d]), x)
+            start += x.shape[d]
+        return out
     dispatch.numel_32("cat", out)
     outer, inner = prod(shape[:d]), prod(shape[d + 1:])
     first, width = 0, shape[d] * inner
@@ -76,7 +83,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -
     """The tensors one after another along ``dim``: equal shapes elsewhere, types promoted. RuntimeError where shapes don't fit."""
     given, d = _joinable(list(tensors), dim)
     common = result_type(*given) if any(x.dtype is not given[0].dtype for x in given) else given[0].dtype
-    parts = [(x if x.dtype is common else x.to(common)).contiguous() for x in given]
+    parts = [x if x.dtype is common else x.to(common) for x in given]
     sizes = [x.shape[d] for x in parts]
     shape = Size((*parts[0].shape[:d], sum(sizes), *parts[0].shape[d + 1:]))
     if shape.numel() == 0:

@@ -69,9 +69,13 @@ class Launch:
 
     def __init__(self, kernel: Kernel, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
         self.kernel, self.global_size, self.local_size, self.args = kernel, global_size, local_size, list(args)
-        self.bound = Bound(kernel, args)
-        self.seats: Sequence[int | None] = range(len(args))
+        self.separate()
         self.little = math.prod(global_size) <= LITTLE or self.small
+
+    def separate(self) -> None:
+        """By itself, as it was recorded."""
+        self.bound = Bound(self.kernel, self.args)
+        self.seats: Sequence[int | None] = range(len(self.args))
 
     def bind(self, position: int, value: Any) -> None:
         """Another memory object or number for one argument, from the next enqueue on."""
@@ -113,25 +117,26 @@ class Launch:
 class Joined:
     """Launches one after the other as one, by a kernel that was generated for them (codegen/joined.py).
 
-    ``places``: for each launch, the joined kernel's argument for each of its own, counted from 1, or None for what the table holds;
-    ``table``: its numbers, (launch, argument) where one is the bits of an argument.
+    ``places``: for each launch, the joined kernel's argument for each of its own, counted from 0, or None for what the table holds;
+    ``table``: its numbers, (launch, argument) where one is the bits of an argument; ``workers`` share the work by ``marks``.
     """
 
-    __slots__ = ("bound", "table")
+    __slots__ = ("bound", "held", "workers")
 
     def __init__(self, kernel: Kernel, launches: Sequence[Launch], places: Sequence[Sequence[int | None]],
-                 table: Sequence[int | tuple[int, int]]) -> None:
+                 table: Sequence[int | tuple[int, int]], workers: int = 1, marks: np.ndarray | None = None) -> None:
         args = {seat: value for launch, seats in zip(launches, places, strict=True) for value, seat in zip(launch.args, seats, strict=True)
                 if seat is not None}
         numbers = [launches[n[0]].bits(n[1]) if isinstance(n, tuple) else n for n in table]
-        flags = cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR
-        self.table = cl.Buffer(kernel.device.context, flags, hostbuf=np.array(numbers, np.uint64))
-        self.bound = Bound(kernel, [self.table, *[args[seat] for seat in sorted(args)]])
+        flags, self.workers = cl.mem_flags.READ_WRITE | cl.mem_flags.COPY_HOST_PTR, workers
+        arrays = [np.array(numbers, np.uint64), *([] if marks is None else [marks])]
+        self.held = [cl.Buffer(kernel.device.context, flags, hostbuf=array) for array in arrays]
+        self.bound = Bound(kernel, [*[args[seat] for seat in sorted(args)], *self.held])
         for launch, seats in zip(launches, places, strict=True):
             launch.bound, launch.seats = self.bound, seats
 
     def enqueue(self, submission: Submission) -> None:
-        self.bound.enqueue(submission, (1,), (1,), little=True)
+        self.bound.enqueue(submission, (self.workers,), (1,), little=self.workers == 1)
 
 
 class Command:
@@ -174,6 +179,13 @@ class Recording:
                 if isinstance(value, cl.MemoryObject):
                     found.setdefault(value.int_ptr, []).append((entry, position))
         return found
+
+    def separate(self) -> None:
+        """Each launch by itself again."""
+        self.steps = self.entries
+        for entry in self.entries:
+            if isinstance(entry, Launch):
+                entry.separate()
 
     def runs(self, joinable: Callable[[Launch], bool]) -> list[list[Launch]]:
         """The launches that could be joined with their neighbours, in order: two or more at a time."""

@@ -163,6 +163,15 @@ ${result()}      }
 }
 </%def>
 <%def name="local()">
+<%
+  pieces, at = [], 0  # a row of MR elements as few moves
+  while at < MR:
+      pieces.append((at, 1 << min(3, (MR - at).bit_length() - 1)))
+      at += pieces[-1][1]
+%>
+% for w in sorted({w for _, w in pieces}):
+typedef struct { E at[${w}]; } E${w};
+% endfor
 ${one_group}
 void panel_local(
   __global const ${dtype.storage} *restrict a, const long ao, const long ar, const long ak, const long as0, const long as1,
@@ -187,7 +196,7 @@ void panel_local(
         int r = first;
         if (ar == 1)
           for (; r < min(last, m / ${MR}); r++) {
-            ${" ".join(f"line[(r - first) * {MR * KC} + {t}] = x[r * {MR} + {t}];" for t in range(MR))}
+            ${" ".join(f"*(E{w} *)(line + (r - first) * {MR * KC} + {t}) = *(__global const E{w} *)(x + r * {MR} + {t});" for t, w in pieces)}
           }
         for (; r < last; r++)
           for (int t = 0; t < ${MR}; t++) line[(r - first) * ${MR * KC} + t] = x[min(r * ${MR} + t, m - 1) * ar];

@@ -2,8 +2,8 @@
 Layer normalisation of the rows of a contiguous (rows, n) tensor, and its gradients. w and b: scale and shift of each place, or none.
 
 stage     forward: o0 = (x - mean) * rstd * w + b, and mean, rstd of each row
-          backward: from the gradient g, o0 = dx; with w, wide also adds up slot s's rows of p0[s, 0] = dw, p0[s, 1] = db
-          places (grid): p0 only, a work-item a place and slot
+          backward: from the gradient g, o0 = dx; with w, wide also adds up slot s's rows of p0[s] = dw, p1[s] = db
+          places (grid): p0 and p1 only, a work-item a place and slot
 wide      a work-item a range of rows (backward: a slot of rows); sums in lanes
 grid      `threads` work-items (a power of two) a row, trees in local memory
 Sums are of x - x[0], so that no digits are lost far from zero. Called by ops/layer_norm.py.
@@ -28,7 +28,7 @@ Sums are of x - x[0], so that no digits are lost far from zero. Called by ops/la
   if stage == "forward":
       arguments.append(f"const {acc.kernel_scalar} eps")
   elif scaled and (wide or stage == "places"):
-      arguments.append(f"__global {A} *restrict p0")
+      arguments += [f"__global {A} *restrict p0", f"__global {A} *restrict p1"]
   arguments += ["const uint rows", "const uint n", "const uint slots", "const uint threads"]
 %>
 __kernel __attribute__((reqd_work_group_size(${WG}, 1, 1)))
@@ -44,8 +44,8 @@ void layer(${", ".join(arguments)})
       dw += v * (${normal});
       db += v;
     }
-    p0[slot * 2 * n + j] = dw;
-    p0[(slot * 2 + 1) * n + j] = db;
+    p0[slot * n + j] = dw;
+    p1[slot * n + j] = db;
   }
 % elif wide:
 %   if stage == "forward":
@@ -71,7 +71,7 @@ void layer(${", ".join(arguments)})
   const uint per = (rows + slots - 1) / slots;
   for (uint slot = get_group_id(0); slot < slots; slot += get_num_groups(0)) {
 %     if scaled:
-    __global ${A} *restrict dw = p0 + slot * 2 * n, *restrict db = p0 + (slot * 2 + 1) * n;
+    __global ${A} *restrict dw = p0 + slot * n, *restrict db = p1 + slot * n;
     for (uint j = 0; j < n; j++) dw[j] = db[j] = 0;
 %     endif
     const uint stop = min(rows, slot * per + per);

@@ -14,12 +14,10 @@ from .results import UNKNOWN, Row
 PAUSE = 0.005  # seconds: an OpenMP library's workers spin for a while after their last call, and would be timed with the next contestant
 
 
-WARM = 8  # training steps until one takes what the next ones will take
-
-
 class Plan(NamedTuple):
     """``seconds`` of samples a contestant spends on a case, in samples of about ``sample`` seconds or one call, in ``fewest`` to ``most`` rounds (fewer
-    where one call takes all of ``slow`` seconds); a call that would take longer than ``limit`` seconds is left out; the run is over after ``total``."""
+    where one call takes all of ``slow`` seconds); a call that would take longer than ``limit`` seconds is left out; the run is over after ``total``.
+    ``warm`` training steps come first: by then a compiled one is captured, its launches are joined, and the next ones take what it takes."""
 
     seconds: float = 0.5
     sample: float = 0.01
@@ -28,6 +26,7 @@ class Plan(NamedTuple):
     slow: float = 10.0
     limit: float = 20.0
     total: float = math.inf
+    warm: int = 40
 
 
 class Entry:
@@ -42,7 +41,7 @@ class Entry:
     def prepare(self) -> None:
         """Inputs, first calls that compile (and capture, and join what was captured), and others that tell how many calls make a sample."""
         self.call = self.contestant.prepare(self.case)
-        first = sum(sample(self.case.mode, self.contestant, self.call, 1) for _ in range(WARM if self.case.mode is Mode.STEPS else 1))
+        first = sum(sample(self.case.mode, self.contestant, self.call, 1) for _ in range(self.plan.warm if self.case.mode is Mode.STEPS else 1))
         if first < self.plan.slow:
             self.calibrate()
         if self.row.calls > 1:
