@@ -8,6 +8,9 @@ import pytest
 
 import cltorch as torch
 from cltorch.core import lazy
+from cltorch.dtype import ALL
+from cltorch.ops import movement
+from cltorch.runtime.device import get
 
 LAZY = pytest.mark.skipif(lazy.EAGER, reason="CLTORCH_EAGER=1 launches every operator alone")
 
@@ -198,3 +201,25 @@ def test_the_list_of_recorded_storages_stays_short(device: Any) -> None:
     for _ in range(20000):
         x = x + 1
     assert len(x._dev.recorded) <= 4096
+
+
+@pytest.mark.parametrize("n", [1, 31, 255, 256, 257, 4096, 10_003])
+def test_large_results_go_past_the_caches(device: Any, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit what smaller ones are: every type, several results of one launch, parts of a tensor, joined parts and rows."""
+    dtypes = [d for d in ALL if get("cuda").has_fp64 or d.name not in ("float64", "complex128")]
+
+    def work() -> list[Any]:
+        torch.manual_seed(1)
+        found = []
+        for d in dtypes:
+            x = torch.randint(0, 100, (n + 3,), device=device).to(d)
+            y = x[:n] * x[3:]
+            z = y + y
+            found += [z, y, torch.cat([x[:n], z]), torch.cat([y.reshape(1, n), z.reshape(1, n), x[1:n + 1].reshape(1, n)], 1)]
+        found.append(torch.nn.functional.gelu(torch.randn(n, device=device).exp() - 1))
+        return [t.cpu().numpy().tobytes() if t.dtype is not torch.bfloat16 else t.float().cpu().numpy().tobytes() for t in found]
+
+    plain = work()
+    monkeypatch.setattr(lazy, "STREAMED", 1)
+    monkeypatch.setattr(movement, "STREAMED", 1)
+    assert work() == plain

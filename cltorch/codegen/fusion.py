@@ -23,7 +23,8 @@ class Step(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """What a launch computes. ``leaves``: (dtype, layout); ``outputs``: step indices, written with layout ``out_layout``."""
+    """What a launch computes. ``leaves``: (dtype, layout); ``outputs``: step indices, written with layout ``out_layout``.
+    ``streamed``: past a processor's caches; rank 0 and dense outputs only."""
 
     steps: tuple[Step, ...]
     leaves: tuple[tuple[dtype, int], ...]
@@ -31,6 +32,7 @@ class Chain(NamedTuple):
     out_layout: int
     rank: int
     large: bool
+    streamed: bool = False
 
 
 def _index(layout: int, name: str, rank: int) -> str:
@@ -108,6 +110,8 @@ def render_chain(chain: Chain, strategy: str) -> str:
     body += [_step_text(chain, k, scalars) for k in range(len(chain.steps))]
     for n, k in enumerate(chain.outputs):
         t = ctype(chain.steps[k].result)
-        body.append(f"    {t.store(f'o{n}', _index(chain.out_layout, 'o', chain.rank), f'v{k}')};")
+        where = (f"held{n}", "j") if chain.streamed else (f"o{n}", _index(chain.out_layout, "o", chain.rank))
+        body.append(f"    {t.store(*where, f'v{k}')};")
+    streamed = [ctype(chain.steps[k].result).storage for k in chain.outputs] if chain.streamed else []
     return render("pointwise/map", strategy, parameters=_parameters(chain, index) + scalars, hoisted=hoisted,
-                  body="\n".join(body), rank=chain.rank, bases=_bases(chain), I=index, interleave=8 if len(chain.steps) <= 2 else 4)
+                  body="\n".join(body), rank=chain.rank, bases=_bases(chain), I=index, streamed=streamed, interleave=8 if len(chain.steps) <= 2 else 4)

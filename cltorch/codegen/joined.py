@@ -41,17 +41,21 @@ _SHARED = f"""
     const uint joined_total = joined_count0 * joined_count1 * joined_count2;
     volatile __global uint *const begun = marks + {MARKS} * (member + 1), *const done = begun + {MARKS // 2};
     uint joined_item;
-    while (*begun < joined_total && (joined_item = atomic_inc(begun)) < joined_total) {{
+    while ((joined_item = atomic_inc(begun)) < joined_total) {{
 """
 # What other work-items wrote can be read behind an atomic addition: PoCL's and Intel's are full barriers on the processors that they run on.
+# Between two of them is a pause, so that those who wait don't keep the counter from those who work.
 _DONE = """      atomic_inc(done);
     }
-    while (*done < joined_total) ;
-    atomic_add(done, 0);
+    while (atomic_add(done, 0) < joined_total)
+      for (volatile int pause = 0; pause < 16; pause++) ;
 """
 # The last one to leave clears the counters for the next launch.
 _LEAVE = f"""  if (atomic_inc(marks) + 1 == get_num_groups(0))
-    for (long member = 0; member <= table[0]; member++) marks[{MARKS} * member] = marks[{MARKS} * member + {MARKS // 2}] = 0;
+    for (long member = 0; member <= table[0]; member++) {{
+      atomic_xchg(marks + {MARKS} * member, 0);
+      atomic_xchg(marks + {MARKS} * member + {MARKS // 2}, 0);
+    }}
 """
 
 

@@ -19,6 +19,7 @@ from ..shape import collapse, contiguous_strides
 from .storage import Read, Storage, Value
 
 LIMIT = 24  # steps and leaves of one chain: keeps kernel arguments under 1024 bytes and compilation short
+STREAMED = 3 << 24  # bytes of a processor's results from which on they aren't in its caches when they are read again
 EAGER = bool(config.get("EAGER"))
 _getrefcount = sys.getrefcount
 _kernels: dict[Device, dict[tuple, Any]] = {}
@@ -164,14 +165,16 @@ def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[
         leaves = tuple([(leaf[3], leaf[2] != 0) for leaf in walk.leaves])
         rank, sizes, codes, strides, out_layout = _layouts(walk.shape, leaves, out and out[3])
     large = first.numel >= 1 << 31 or bool((rank or out is not None) and _reach(walk, out) >= 1 << 31)
+    streamed = dev.strategy == "wide" and rank == 0 and out is None and \
+        first.numel * sum([walk.steps[k].dtype.itemsize for k in written]) >= STREAMED
     key = (*walk.key, *[leaf[1].index * 8 + code for leaf, code in zip(walk.leaves, codes, strict=True)], -3, *written,
-           rank, out_layout[0], large)
+           rank, out_layout[0], large, streamed)
     cache = _kernels.get(dev)
     if cache is None:
         cache = _kernels[dev] = {}
     kernel = cache.get(key)
     if kernel is None:
-        kernel = cache[key] = _build(walk, dev, codes, written, out_layout[0], rank, large)
+        kernel = cache[key] = _build(walk, dev, codes, written, out_layout[0], rank, large, streamed)
     blocks = [out[0]] if out is not None else _outputs(walk, written, dev)
     _launch(kernel, dev, first.numel, blocks, walk, codes, sizes, strides, target, out_layout)
     if out is None:
@@ -241,7 +244,7 @@ def _sources(key: list[int]) -> list[list[tuple[str, int]]]:
     return steps
 
 
-def _build(walk: _Walk, dev: Device, codes: list[int], written: list[int], out_layout: int, rank: int, large: bool) -> Any:
+def _build(walk: _Walk, dev: Device, codes: list[int], written: list[int], out_layout: int, rank: int, large: bool, streamed: bool) -> Any:
     sources = _sources(walk.key)
     steps = [Step(v.instruction.expression, v.instruction.parameters, (*source, *[("scalar", 0)] * len(v.scalars)),
                   v.instruction.compute, v.instruction.result)
@@ -249,7 +252,7 @@ def _build(walk: _Walk, dev: Device, codes: list[int], written: list[int], out_l
     leaves = tuple((leaf[1], code) for leaf, code in zip(walk.leaves, codes, strict=True))
     for d in {*(leaf[0] for leaf in leaves), *(v.instruction.compute for v in walk.steps), *(v.dtype for v in walk.steps)}:
         dev.require(d)
-    text = render_chain(Chain(tuple(steps), leaves, tuple(written), out_layout, rank, large), dev.strategy)
+    text = render_chain(Chain(tuple(steps), leaves, tuple(written), out_layout, rank, large, streamed), dev.strategy)
     return program.build(dev, text, "+".join(v.instruction.name for v in walk.steps)).kernel("map")
 
 
@@ -270,7 +273,7 @@ def _flush_one(value: Value) -> bool:
             numbers.append(arg)
             key.append(-1)
     n = value.numel
-    if instruction.compute.is_complex or n >= 1 << 31:
+    if instruction.compute.is_complex or n >= 1 << 31 or n * value.dtype.itemsize >= STREAMED:
         return False
     dev = value.device
     singles = _singles.get(dev)

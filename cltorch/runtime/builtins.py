@@ -25,6 +25,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "fma": ("const F {}(F, F, F)",),
     **dict.fromkeys(("max", "min"), SMALLER),
     **dict.fromkeys(("atomic_add", "atomic_max", "atomic_min"), ATOMIC),
+    "atomic_xchg": tuple(f"{kind} {{}}(volatile M {kind} *, {kind})" for kind in ("float", "int", "uint")),
     "atomic_inc": tuple(f"{kind} {{}}(volatile M {kind} *)" for kind in ("int", "uint")),
     "atomic_cmpxchg": tuple(f"{kind} {{}}(volatile M {kind} *, {kind}, {kind})" for kind in ("int", "uint")),
     "barrier": ("convergent void {}(cl_mem_fence_flags)",),

@@ -3,8 +3,13 @@ out[r, first + ...] = the inputs side by side: input k holds `outer` contiguous 
 Called by ops/movement.py for cat, stack and their kin: several inputs in one launch, elements moved as raw bits.
 
 raw      C type of an element's bits      inputs   number of inputs (unused ones get w = 0)
+streamed whether the elements go past the caches
 width    elements in a whole row of out   first    where in the row the first input starts     row   sum of all w
 </%doc>
+<%namespace name="past" file="/pointwise/past.mako"/>
+% if streamed:
+${past.types()}
+% endif
 __kernel ${"__attribute__((reqd_work_group_size(1, 1, 1)))" if wide else ""}
 void cat(__global ${raw} *restrict out, const uint outer, const uint width, const uint first, const uint row
 % for k in range(inputs):
@@ -26,7 +31,11 @@ void cat(__global ${raw} *restrict out, const uint outer, const uint width, cons
       const uint left = start + w${k} - c, n = left < hi - i ? left : hi - i;
       __global const ${raw} *restrict from = in${k} + f${k} + r * w${k} + (c - start);
       __global ${raw} *restrict to = out + (r * width + first + c);
+%     if streamed:
+      ${past.copy(raw, "to", "__global", "from", "n")}
+%     else:
       for (uint j = 0; j < n; j++) to[j] = from[j];
+%     endif
       i += n;
       c += n;
     }

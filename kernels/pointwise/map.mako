@@ -7,8 +7,14 @@ rank      0: every leaf and output is contiguous or one element. R > 0: coordina
           fastest) address strided leaves through base offsets b<leaf>, advanced along the innermost dimension
 interleave vectors that one turn of a CPU's loop works on, where the compiler is clang: the constants of exp, tanh, ..., which don't fit into 16
           registers, are then read once for all of them, and there is other work while one waits. Rows may be short, so they get 2
+streamed  the outputs' types where they go past the caches (wide, rank 0): a block of them is computed in the first cache and stored from there
 I         index type, uint or ulong
 </%doc>
+<%namespace name="past" file="past.mako"/>
+<% BLOCK = 256 %>
+% if streamed:
+${past.types()}
+% endif
 __kernel ${"__attribute__((reqd_work_group_size(1, 1, 1)))" if wide else ""}
 void map(${", ".join(parameters)})
 {
@@ -21,7 +27,22 @@ void map(${", ".join(parameters)})
   per = (per + 63) & ~(${I})63;
   const ${I} lo = (${I})get_group_id(0) * per;
   const ${I} hi = lo + per < n ? lo + per : n;
-%   if rank == 0:
+%   if streamed:
+%     for k, storage in enumerate(streamed):
+  ${storage} held${k}[${BLOCK}] __attribute__((aligned(64)));
+%     endfor
+  for (${I} from = lo; from < hi; from += ${BLOCK}) {
+    const ${I} count = hi - from < ${BLOCK} ? hi - from : ${BLOCK};
+#pragma clang loop interleave_count(${interleave})
+    for (${I} j = 0; j < count; j++) {
+      const ${I} i = from + j;
+${body}
+    }
+%     for k, storage in enumerate(streamed):
+    ${past.copy(storage, f"(o{k} + from)", "", f"held{k}", "count")}
+%     endfor
+  }
+%   elif rank == 0:
 #pragma clang loop interleave_count(${interleave})
   for (${I} i = lo; i < hi; i++) {
 ${body}
