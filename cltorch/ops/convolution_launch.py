@@ -310,15 +310,16 @@ def _weight_gradient(dev: Device, d: dtype, c: Gradient) -> Callable[..., None]:
     """A function (image's memory, its first element, gradient's ..., out's memory) that launches; made once."""
     wide = dev.strategy == "wide"
     count = c.groups * c.rows * c.depth
-    kernel, sizes, cut, splits, extra = (_weights_wide if wide else _weights_grid)(dev, d, c)
+    kernel, sizes, cut, splits, slices = (_weights_wide if wide else _weights_grid)(dev, d, c)
     before = (*c.image.arguments(), *_axes_arguments(c.axes, c.groups, *cut))
     steps, fold = c.grad_arguments(), dispatch.kernel(dev, "conv/fold", dtype=d)
     fold_sizes = ((min(dev.wide_groups, _ceil(count, 256)),), (1,)) if wide else ((min(_ceil(count, 64), 1024) * 64,), (64,))
-    nbytes, images, allocate = splits * count * max(d.itemsize, 4), c.image.shape[0], dev.allocator.allocate
+    nbytes, allocate, each_image, each_grad = splits * count * max(d.itemsize, 4), dev.allocator.allocate, c.image.strides[0], c.grad[0]
 
     def run(image: Any, image_start: int, g: Any, g_start: int, out: Any) -> None:
         partial = allocate(nbytes)
-        kernel(*sizes, image, image_start, *before, g, g_start, *steps, partial.mem, c.rows, images, *extra)
+        for first, images, extra in slices:
+            kernel(*sizes, image, image_start + first * each_image, *before, g, g_start + first * each_grad, *steps, partial.mem, c.rows, images, *extra)
         fold(*fold_sizes, partial.mem, out, count, splits)
 
     return run
@@ -329,12 +330,15 @@ def _weights_wide(dev: Device, d: dtype, c: Gradient) -> tuple:
                 Room.of(dev, "conv/weights"))
     kernel = dispatch.kernel(dev, "conv/weights", dtype=d, **dict(cut.tunables))
     sizes = (_ceil(c.rows, cut.high) * _ceil(c.depth, cut.deep), cut.splits, c.groups), (1, 1, 1)
-    return kernel, sizes, (cut.th, cut.tw), cut.splits, (cut.high, cut.deep)
+    return kernel, sizes, (cut.th, cut.tw), cut.splits, [(0, c.image.shape[0], (cut.high, cut.deep))]
 
 
 def _weights_grid(dev: Device, d: dtype, c: Gradient) -> tuple:
     tile = grid_tile(dev, d, c.rows, c.depth)
     blocks = _ceil(c.rows, tile[0][1]) * _ceil(c.depth, tile[1][1]) * c.groups
-    splits = max(1, min(64, _ceil(4 * dev.compute_units, blocks), c.image.shape[0] * c.axes[0].count * c.axes[1].count // 256))
+    pixels, depth = c.axes[0].count * c.axes[1].count, c.groups * c.rows * c.depth
+    parts = bounded(c.image.shape[0], pixels * depth, 1) or [(0, 0)]
+    splits = max(1, min(64, _ceil(4 * dev.compute_units, blocks), parts[0][1] * pixels // 256))
     kernel = dispatch.kernel(dev, "conv/grid", "grid_weights", dtype=d, **dict(tile))
-    return kernel, _grid_sizes(tile, c.rows, c.depth, c.groups * splits), (1, 1), splits, ()
+    return kernel, _grid_sizes(tile, c.rows, c.depth, c.groups * splits), (1, 1), splits * len(parts), \
+        [(first, images, (k * splits * depth,)) for k, (first, images) in enumerate(parts)]

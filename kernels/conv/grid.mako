@@ -4,7 +4,7 @@ by element into local memory, none is built.
 
 grid_correlate computes what correlate.mako does: rows m by columns (n, y, x), summed over (c, ky, kx); one group a
 batch. grid_weights computes what weights.mako does: rows m by columns (c, ky, kx), summed over a run of (n, y, x);
-get_group_id(2) counts split * groups + group; fold.mako adds the splits.
+get_group_id(2) counts split * groups + group, the first of them at partial[po]; fold.mako adds the splits.
 TUNABLES as in matmul/grid.mako.
 </%doc>
 <%namespace name="stage" file="stage.mako"/>
@@ -63,7 +63,7 @@ void grid_correlate(${stage.parameters(dtype)},
 ${group}
 void grid_weights(${stage.parameters(dtype)},
   __global const ${dtype.storage} *restrict grad, const long go, const long gn, const long gg, const long gm, const long gy, const long gx,
-  __global ${dtype.c} *restrict partial, const int rows, const int images)
+  __global ${dtype.c} *restrict partial, const int rows, const int images, const long po)
 {
   const int g = get_group_id(2) % groups, split = get_group_id(2) / groups, splits = get_num_groups(2) / groups, depth = channels * taph * tapw;
   const long all = (long)images * gh * gw;
@@ -74,6 +74,6 @@ void grid_weights(${stage.parameters(dtype)},
                lambda i, h: f"{i} < rows && {h} < count ? {dtype.load('gradient', place(i, f'(from + {h})'))} : {dtype.zero}",
                lambda j, h: f"{j} < depth && {h} < count ? pixel(image, from + {h}, {j}, {IMAGE}) : {dtype.zero}", "1", "1")}
   <%block:each t="${dtype}" TM="${TM}" TN="${TN}" RM="${RM}" RN="${RN}" m="rows" n="depth">
-      partial[(((long)split * groups + g) * rows + row) * depth + column] = v;
+      partial[po + (((long)split * groups + g) * rows + row) * depth + column] = v;
   </%block:each>
 }
