@@ -132,7 +132,7 @@ def indexed(scale: Scale) -> list[Case]:
         goal(1, "index_select", lambda t, x, i: x.index_select(0, i), grid, ids, cause=MOVES),
         goal(1, "embedding, with gradient", lambda t, x, i, g: t.autograd.grad(t.nn.functional.embedding(i, x), x, g), learned, ids, grid,
              cause=SORTED),
-        goal(1, "cumsum over dim 1", lambda t, x: x.cumsum(1), grid), goal(1, "cumsum over dim 0", lambda t, x: x.cumsum(0), grid),
+        goal(1, "cumsum over dim 1", lambda t, x: x.cumsum(1), grid, cause=READS), goal(1, "cumsum over dim 0", lambda t, x: x.cumsum(0), grid),
         goal(1, "sort rows", lambda t, x: x.sort(1)[0], grid), goal(1, "top 10 of rows", lambda t, x: x.topk(10, 1)[0], grid),
     ]
 
