@@ -329,7 +329,6 @@ class Device:
             self.guard("finish its work", self.submission.settle)  # then the copy needs none of the driver's threads
         return self.guard(f"{what} memory", self.submission.command, nbytes, command, *args, **keywords)
 
-
     def _await(self, event: Any) -> None:
         if event is not None:
             self.guard("move memory", event.wait)
