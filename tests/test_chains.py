@@ -223,3 +223,12 @@ def test_large_results_go_past_the_caches(device: Any, n: int, monkeypatch: pyte
     monkeypatch.setattr(lazy, "STREAMED", 1)
     monkeypatch.setattr(movement, "STREAMED", 1)
     assert work() == plain
+
+
+@pytest.mark.parametrize("d", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+def test_copies_of_halves_keep_every_bit(device: Any, d: Any) -> None:
+    """NaNs with a payload and signalling ones, too: they are moved as the integers that they are."""
+    bits = torch.arange(-(1 << 15), 1 << 15, dtype=torch.int16, device=device)
+    halves = bits.view(d)
+    for seen, wanted in ((halves[1:], bits[1:]), (halves.reshape(256, 256).t(), bits.reshape(256, 256).t()), (halves[::3], bits[::3])):
+        assert seen.clone(memory_format=torch.contiguous_format).view(torch.int16).tolist() == wanted.tolist()

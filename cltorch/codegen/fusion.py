@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..dtype import dtype
+from ..dtype import dtype, int16
 from .ctypes import ctype
 from .expression import translate
 from .templates import render
@@ -96,8 +96,18 @@ def _step_text(chain: Chain, k: int, scalars: list[str]) -> str:
     return f"    {result.c} v{k}; {{ {' '.join(inner)} v{k} = {expression}; }}"
 
 
+def _as_bits(chain: Chain) -> Chain:
+    """A mere copy of halves moves the 16-bit integers that they are: conversion to float and back takes four times as long as the memory."""
+    step, (d, layout) = chain.steps[0], (chain.leaves or ((None, 0),))[0]
+    copied = len(chain.steps) == 1 and step.sources == (("leaf", 0),) and step.expression == step.parameters[0] and step.compute is step.result is d
+    if not copied or not ctype(step.compute).is_half:
+        return chain
+    return chain._replace(steps=(step._replace(compute=int16, result=int16),), leaves=((int16, layout),))
+
+
 def render_chain(chain: Chain, strategy: str) -> str:
     """The kernel ``map`` for a chain. Arguments: outputs, leaves, n, sizes, per leaf (offset, strides), output (offset, strides), scalars."""
+    chain = _as_bits(chain)
     index = "ulong" if chain.large else "uint"
     scalars: list[str] = []
     hoisted, body = [], []
