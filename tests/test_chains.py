@@ -9,7 +9,6 @@ import pytest
 import cltorch as torch
 from cltorch.core import lazy
 from cltorch.dtype import ALL
-from cltorch.ops import movement
 from cltorch.runtime.device import get
 
 LAZY = pytest.mark.skipif(lazy.EAGER, reason="CLTORCH_EAGER=1 launches every operator alone")
@@ -221,7 +220,6 @@ def test_large_results_go_past_the_caches(device: Any, n: int, monkeypatch: pyte
 
     plain = work()
     monkeypatch.setattr(lazy, "STREAMED", 1)
-    monkeypatch.setattr(movement, "STREAMED", 1)
     assert work() == plain
 
 

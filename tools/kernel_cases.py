@@ -15,7 +15,7 @@ from cltorch import optim
 from cltorch.core import capture, dispatch, lazy, relayout
 from cltorch.core.tensor import Tensor
 from cltorch.dtype import ALL, FLOATING, NUMERIC, bool_, dtype, float32
-from cltorch.ops import movement, registry
+from cltorch.ops import registry
 from cltorch.runtime import program
 
 Shape = tuple[int, ...]
@@ -211,12 +211,12 @@ def past_caches(work: Callable[[Tensor], Any], x: Tensor) -> Any:
     """The results of work whose results go past a processor's caches."""
     before = lazy.STREAMED
     try:
-        lazy.STREAMED = movement.STREAMED = 1
+        lazy.STREAMED = 1
         results = work(x)
         for t in results:
             dispatch.buffer(t)
     finally:
-        lazy.STREAMED = movement.STREAMED = before
+        lazy.STREAMED = before
     return results
 
 

@@ -98,9 +98,11 @@ def _step_text(chain: Chain, k: int, scalars: list[str]) -> str:
 
 def _as_bits(chain: Chain) -> Chain:
     """A mere copy of halves moves the 16-bit integers that they are: conversion to float and back takes four times as long as the memory."""
-    step, (d, layout) = chain.steps[0], (chain.leaves or ((None, 0),))[0]
-    copied = len(chain.steps) == 1 and step.sources == (("leaf", 0),) and step.expression == step.parameters[0] and step.compute is step.result is d
-    if not copied or not ctype(step.compute).is_half:
+    if len(chain.steps) != 1 or len(chain.leaves) != 1:
+        return chain
+    step, (d, layout) = chain.steps[0], chain.leaves[0]
+    copied = step.sources == (("leaf", 0),) and step.expression == step.parameters[0] and step.compute is step.result is d
+    if not copied or not ctype(d).is_half:
         return chain
     return chain._replace(steps=(step._replace(compute=int16, result=int16),), leaves=((int16, layout),))
 

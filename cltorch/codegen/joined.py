@@ -30,15 +30,13 @@ _LINE = re.compile(r"^[ \t]*#[^\n]*", re.M)
 _ATTRIBUTE = re.compile(r"__attribute__\s*\(\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)\)")
 _KERNEL = re.compile(r"__kernel\s*(?:__attribute__\s*\(\([^)]*\)\)\))?((?:\s*#[^\n]*\n)*\s*)void\s+(\w+)\s*\(")
 _READ = {"float": "as_float((int)at[{}])", "double": "as_double(at[{}])"}
-_COUNTS = "".join(f" const uint joined_count{d} = at[{d + 2}];" for d in range(3))
+_COUNTS = "".join(f" const uint joined_count{d} = at[{d + 2}];" for d in range(3)) + " const uint joined_total = joined_count0 * joined_count1 * joined_count2;"
 HEAD = 5  # of a member's part of the table: its length, its function, three counts of work-items
 MARKS = 32  # 32-bit counters of a member: of work-items begun and done, in lines of the cache of their own
 _ALONE = """
-    const uint joined_total = joined_count0 * joined_count1 * joined_count2;
     for (uint joined_item = 0; joined_item < joined_total; joined_item++) {
 """
 _SHARED = f"""
-    const uint joined_total = joined_count0 * joined_count1 * joined_count2;
     volatile __global uint *const begun = marks + {MARKS} * (member + 1), *const done = begun + {MARKS // 2};
     uint joined_item;
     while ((joined_item = atomic_inc(begun)) < joined_total) {{

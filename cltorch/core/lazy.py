@@ -165,8 +165,7 @@ def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[
         leaves = tuple([(leaf[3], leaf[2] != 0) for leaf in walk.leaves])
         rank, sizes, codes, strides, out_layout = _layouts(walk.shape, leaves, out and out[3])
     large = first.numel >= 1 << 31 or bool((rank or out is not None) and _reach(walk, out) >= 1 << 31)
-    streamed = dev.strategy == "wide" and rank == 0 and out is None and \
-        first.numel * sum([walk.steps[k].dtype.itemsize for k in written]) >= STREAMED
+    streamed = rank == 0 and out is None and streams(dev, first.numel * sum([walk.steps[k].dtype.itemsize for k in written]))
     key = (*walk.key, *[leaf[1].index * 8 + code for leaf, code in zip(walk.leaves, codes, strict=True)], -3, *written,
            rank, out_layout[0], large, streamed)
     cache = _kernels.get(dev)
@@ -184,6 +183,11 @@ def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[
             value.args = value.scalars = ()
             value.instruction = value.shape = None
     return kernel
+
+
+def streams(dev: Device, nbytes: int) -> bool:
+    """Whether results of so many bytes go past the device's caches."""
+    return nbytes >= STREAMED and dev.strategy == "wide"
 
 
 def _reach(walk: _Walk, out: tuple | None) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core import dispatch
 from ..core.autograd import Like, OperatorNode, edge
-from ..core.lazy import STREAMED
+from ..core.lazy import streams
 from ..core.modes import modes
 from ..core.pointwise import assign, result_type
 from ..core.tensor import Tensor, alias
@@ -62,7 +62,7 @@ def _join(parts: list[Tensor], d: int, shape: Size) -> Tensor:
         return out
     dispatch.numel_32("cat", out)
     outer, inner = prod(shape[:d]), prod(shape[d + 1:])
-    streamed = dev.strategy == "wide" and out.storage.nbytes >= STREAMED
+    streamed = streams(dev, out.storage.nbytes)
     first, width = 0, shape[d] * inner
     for batch in (parts[k:k + CAT_INPUTS[-1]] for k in range(0, len(parts), CAT_INPUTS[-1])):
         count = next(n for n in CAT_INPUTS if n >= len(batch))

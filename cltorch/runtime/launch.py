@@ -88,22 +88,25 @@ class Kernel:
             with self.lock:
                 return self.launch(queue, global_size, local_size, *args)
         except cl.Error as error:
-            smaller = self._smaller_group(error, local_size)
-            if smaller is None:
-                raise self._failure(error, global_size, local_size) from error
+            smaller = self._smaller_group(error, global_size, local_size)
         return self.submit(queue, global_size, smaller, args)
 
     def again(self, error: cl.Error, line: Line, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
         """After a launch in the calling thread failed: once more where a smaller group may help."""
-        smaller = self._smaller_group(error, local_size)
-        if smaller is None:
-            raise self._failure(error, global_size, local_size) from error
+        smaller = self._smaller_group(error, global_size, local_size)
         try:
             line.run(self.inline, global_size, smaller, *args)
         except cl.Error as second:
             raise self._failure(second, global_size, smaller) from second
 
-    def _smaller_group(self, error: cl.Error, local_size: tuple | None) -> tuple | None:
+    def _smaller_group(self, error: cl.Error, global_size: tuple, local_size: tuple | None) -> tuple:
+        """What to launch in after an error. Raises what the error means where a smaller group doesn't help."""
+        fitted = self._fitted(error, local_size)
+        if fitted is None:
+            raise self._failure(error, global_size, local_size) from error
+        return fitted
+
+    def _fitted(self, error: cl.Error, local_size: tuple | None) -> tuple | None:
         """Where the device would allow a group but this kernel's registers don't: one that fits. Kernels with barriers declare their size."""
         if error.code != cl.status_code.INVALID_WORK_GROUP_SIZE or local_size is None or "reqd_work_group_size" in self.program.source:
             return None
