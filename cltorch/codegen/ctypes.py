@@ -98,6 +98,14 @@ class CType:
 
     # -- memory ---------------------------------------------------------------------------------------------------
 
+    def parameters(self, name: str) -> str:
+        """The kernel parameters of what is only read under ``name``."""
+        return f"__global const {self.storage} *restrict {name}"
+
+    def definition(self, name: str) -> str:
+        """What stands in front of a kernel that reads ``name``."""
+        return ""
+
     def load(self, pointer: str, index: str) -> str:
         """The expression of element ``index`` in arithmetic form."""
         return self.decode(f"{pointer}[{index}]")

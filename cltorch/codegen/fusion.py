@@ -1,10 +1,11 @@
 """A chain of pointwise operators as the text of one kernel (pure: descriptions in, OpenCL C out)."""
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from ..dtype import dtype, int16
-from .ctypes import ctype
+from .ctypes import CType, ctype
 from .expression import translate
 from .templates import render
 
@@ -55,6 +56,12 @@ def _parameters(chain: Chain, index: str) -> list[str]:
     out += [f"__global const {ctype(d).storage} *{alias}p{n}" for n, (d, _) in enumerate(chain.leaves)]
     out.append(f"const {index} n")
     out += [f"const {index} d{axis}" for axis in range(rank)]
+    return out + _places(chain, index)
+
+
+def _places(chain: Chain, index: str) -> list[str]:
+    """The parameters that say where leaves and outputs begin and how far apart their elements are."""
+    out = []
     names = [(str(n), layout) for n, (_, layout) in enumerate(chain.leaves)]
     if chain.out_layout != DENSE:
         names.append(("o", chain.out_layout))
@@ -62,7 +69,7 @@ def _parameters(chain: Chain, index: str) -> list[str]:
         if layout != DENSE:
             out.append(f"const {index} f{name}")
         if layout >= UNIT:
-            out += [f"const {index} t{name}_{axis}" for axis in range(rank)]
+            out += [f"const {index} t{name}_{axis}" for axis in range(chain.rank)]
     return out
 
 
@@ -112,13 +119,8 @@ def render_chain(chain: Chain, strategy: str) -> str:
     chain = _as_bits(chain)
     index = "ulong" if chain.large else "uint"
     scalars: list[str] = []
-    hoisted, body = [], []
-    for n, (d, layout) in enumerate(chain.leaves):
-        t = ctype(d)
-        if layout == SINGLE:
-            hoisted.append(f"const {t.c} l{n} = {t.load(f'p{n}', f'f{n}')};")
-        else:
-            body.append(f"    const {t.c} l{n} = {t.load(f'p{n}', _index(layout, str(n), chain.rank))};")
+    hoisted = [_leaf(chain, n) for n, (_, layout) in enumerate(chain.leaves) if layout == SINGLE]
+    body = [f"    {_leaf(chain, n)}" for n, (_, layout) in enumerate(chain.leaves) if layout != SINGLE]
     body += [_step_text(chain, k, scalars) for k in range(len(chain.steps))]
     for n, k in enumerate(chain.outputs):
         t = ctype(chain.steps[k].result)
@@ -127,3 +129,46 @@ def render_chain(chain: Chain, strategy: str) -> str:
     streamed = [ctype(chain.steps[k].result).storage for k in chain.outputs] if chain.streamed else []
     return render("pointwise/map", strategy, parameters=_parameters(chain, index) + scalars, hoisted=hoisted,
                   body="\n".join(body), rank=chain.rank, bases=_bases(chain), I=index, streamed=streamed, interleave=8 if len(chain.steps) <= 2 else 4)
+
+
+def _leaf(chain: Chain, n: int) -> str:
+    d, layout = chain.leaves[n]
+    t = ctype(d)
+    where = f"f{n}" if layout == SINGLE else _index(layout, str(n), chain.rank)
+    return f"const {t.c} l{n} = {t.load(f'p{n}', where)};"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Computed(CType):
+    """The type of what a kernel reads from a chain instead of from memory: elements are computed where the kernel loads them.
+
+    Made by ``computed``, one object for each chain, so that kernels are found by it. Its parameters take the chain's leaves, then where those
+    begin that don't begin at their memory's start, then its numbers.
+    """
+
+    body: str
+    given: tuple[tuple[str, str], ...]  # types and names of the parameters
+
+    def parameters(self, name: str) -> str:
+        return ", ".join(f"{kind} {name}_{word}" for kind, word in self.given)
+
+    def definition(self, name: str) -> str:
+        """The function that computes an element."""
+        given = ", ".join(f"{kind} {word}" for kind, word in self.given)
+        return (f"static inline __attribute__((always_inline)) {self.c} {name}_at({given}, const ulong i)\n{{\n"
+                f"#pragma OPENCL FP_CONTRACT OFF\n{self.body}}}\n")
+
+    def load(self, pointer: str, index: str) -> str:
+        return f"{pointer}_at({', '.join(f'{pointer}_{word}' for _, word in self.given)}, {index})"
+
+
+def computed(chain: Chain) -> Computed:
+    """A chain over dense, shifted and single leaves as a type to read from; its last step is what is read."""
+    t = ctype(chain.steps[-1].result)
+    scalars: list[str] = []
+    body = [f"    {_leaf(chain, n)}" for n in range(len(chain.leaves))] + [_step_text(chain, k, scalars) for k in range(len(chain.steps))]
+    body.append(f"    return v{len(chain.steps) - 1};")
+    leaves = [ctype(d).parameters(f"p{n}") for n, (d, _) in enumerate(chain.leaves)]
+    given = tuple((kind, word) for kind, _, word in (text.rpartition(" ") for text in (*leaves, *_places(chain, "uint"), *scalars)))
+    same = {f.name: getattr(t, f.name) for f in fields(CType) if f.init}
+    return Computed(**same, body="\n".join(body) + "\n", given=given)

@@ -14,7 +14,7 @@ from ..runtime import program, tuning
 from ..runtime.device import Device
 from ..runtime.observe import debug
 from ..shape import Size
-from .lazy import groups, realize
+from .lazy import computed_on_the_way, groups, realize, settle
 from .pointwise import assign
 from .storage import write_bytes
 from .tensor import Tensor, empty, isolate
@@ -101,6 +101,32 @@ def buffer(t: Tensor) -> Any:
     return realize(t.storage.value).mem
 
 
+def source(t: Tensor) -> tuple[Any, list[Any]]:
+    """What a kernel may read t from: the type for its template, and the arguments for the type's ``parameters``. That is t's memory, or the
+    operands of a pending chain that the kernel computes on its way (codegen.fusion.Computed), once: a second kernel finds it in memory. t starts
+    at element ``t.offset`` of it.
+    """
+    value = t.storage.value
+    if value.block is None and not value.visited and t.dtype is value.dtype and t.numel() <= value.numel:
+        value.visited = True
+        found = computed_on_the_way(value)
+        if found is not None:
+            return found
+    return t.dtype, [realize(value).mem]
+
+
+def kept_source(t: Tensor) -> tuple[Any, list[Any]]:
+    """As ``source`` for a kernel that also writes what it computes: t's memory is the last argument then. For all of a contiguous t.
+
+    Ask for it last: what the chain reads may be freed by now, and would be the next allocation's memory."""
+    value = t.storage.value
+    found = computed_on_the_way(value) if value.block is None and t.dtype is value.dtype and t.numel() == value.numel else None
+    if found is None:
+        return t.dtype, [realize(value).mem]
+    settle(value, value.device.allocator.allocate(value.numel * value.dtype.itemsize))
+    return found[0], [*found[1], value.block.mem]
+
+
 def writable(t: Tensor) -> Any:
     """The memory object to write t's storage in place: pending readers of the old content keep it; the version goes up.
 
@@ -140,5 +166,5 @@ def numel_32(name: str, *tensors: Tensor) -> None:
 
 
 _BY_NUMPY = {d.np: d for d in TABLE if d.name != "bfloat16"}
-__all__ = ["Size", "assign", "buffer", "empty", "finish", "from_host", "given", "groups", "kernel", "limits", "numel_32", "tuned", "upload",
-           "work_group", "writable"]
+__all__ = ["Size", "assign", "buffer", "empty", "finish", "from_host", "given", "groups", "kept_source", "kernel", "limits", "numel_32", "source",
+           "tuned", "upload", "work_group", "writable"]

@@ -12,7 +12,7 @@ from typing import Any, cast
 from weakref import ref
 
 from .. import config
-from ..codegen.fusion import CONSTANT, DENSE, SHIFTED, SINGLE, STRIDED, UNIT, Chain, Step, render_chain
+from ..codegen.fusion import CONSTANT, DENSE, SHIFTED, SINGLE, STRIDED, UNIT, Chain, Computed, Step, computed, render_chain
 from ..runtime import program
 from ..runtime.device import LAUNCHERS, Device
 from ..shape import collapse, contiguous_strides
@@ -23,6 +23,7 @@ STREAMED = 3 << 24  # bytes of a processor's results from which on they aren't i
 EAGER = bool(config.get("EAGER"))
 _getrefcount = sys.getrefcount
 _kernels: dict[Device, dict[tuple, Any]] = {}
+_computed: dict[Device, dict[tuple, Computed]] = {}
 _singles: dict[Device, dict[tuple, Any]] = {}  # by instruction and operand types: chains of one operator
 
 
@@ -178,11 +179,15 @@ def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[
     _launch(kernel, dev, first.numel, blocks, walk, codes, sizes, strides, target, out_layout)
     if out is None:
         for k, block in zip(written, blocks, strict=True):
-            value = walk.steps[k]
-            value.block = block
-            value.args = value.scalars = ()
-            value.instruction = value.shape = None
+            settle(walk.steps[k], block)
     return kernel
+
+
+def settle(value: Value, block: Any) -> None:
+    """A pending value lies in memory from now on."""
+    value.block = block
+    value.args = value.scalars = ()
+    value.instruction = value.shape = None
 
 
 def streams(dev: Device, nbytes: int) -> bool:
@@ -249,6 +254,13 @@ def _sources(key: list[int]) -> list[list[tuple[str, int]]]:
 
 
 def _build(walk: _Walk, dev: Device, codes: list[int], written: list[int], out_layout: int, rank: int, large: bool, streamed: bool) -> Any:
+    chain = _chain(walk, dev, codes, written, out_layout, rank, large, streamed)
+    return program.build(dev, render_chain(chain, dev.strategy), "+".join(v.instruction.name for v in walk.steps)).kernel("map")
+
+
+def _chain(walk: _Walk, dev: Device, codes: list[int], written: list[int], out_layout: int = DENSE, rank: int = 0, large: bool = False,
+           streamed: bool = False) -> Chain:
+    """A walk as what code is generated from. Raises where the device lacks one of its types."""
     sources = _sources(walk.key)
     steps = [Step(v.instruction.expression, v.instruction.parameters, (*source, *[("scalar", 0)] * len(v.scalars)),
                   v.instruction.compute, v.instruction.result)
@@ -256,8 +268,29 @@ def _build(walk: _Walk, dev: Device, codes: list[int], written: list[int], out_l
     leaves = tuple((leaf[1], code) for leaf, code in zip(walk.leaves, codes, strict=True))
     for d in {*(leaf[0] for leaf in leaves), *(v.instruction.compute for v in walk.steps), *(v.dtype for v in walk.steps)}:
         dev.require(d)
-    text = render_chain(Chain(tuple(steps), leaves, tuple(written), out_layout, rank, large, streamed), dev.strategy)
-    return program.build(dev, text, "+".join(v.instruction.name for v in walk.steps)).kernel("map")
+    return Chain(tuple(steps), leaves, tuple(written), out_layout, rank, large, streamed)
+
+
+def computed_on_the_way(value: Value) -> tuple[Computed, list[Any]] | None:
+    """A pending value as what the kernel that needs it computes from its chain's operands, and the arguments for that; None where it is to be
+    written to memory first: strided operands, or intermediate values that somebody holds."""
+    walk = _Walk()
+    walk.visit(value)
+    last = len(walk.steps) - 1
+    if value.numel >= 1 << 31 or (last and _live(walk, (value,)) != [last]):
+        return None
+    codes = [DENSE] * len(walk.leaves)
+    if walk.shape is not None:
+        rank, _, codes, _, _ = _layouts(walk.shape, tuple([(leaf[3], leaf[2] != 0) for leaf in walk.leaves]), None)
+        if rank:
+            return None
+    dev, key = value.device, (*walk.key, *[leaf[1].index * 8 + code for leaf, code in zip(walk.leaves, codes, strict=True)])
+    known = _computed.setdefault(dev, {})
+    found = known.get(key)
+    if found is None:
+        found = known[key] = computed(_chain(walk, dev, codes, [last]))
+    places = [leaf[2] for leaf, code in zip(walk.leaves, codes, strict=True) if code != DENSE]
+    return found, [*[leaf[0].block.mem for leaf in walk.leaves], *places, *walk.numbers]
 
 
 def _flush_one(value: Value) -> bool:

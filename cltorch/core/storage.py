@@ -19,10 +19,11 @@ class Value:
     """``block`` set: realised memory. ``block`` None: the result of ``instruction`` over ``args``, ``numel`` elements of ``dtype``.
 
     ``args`` holds Values (same element number), Reads (strided or broadcast leaves) and Python numbers; ``scalars`` the call-time
-    numbers; ``shape`` is the iteration shape where a leaf depends on it, else None; ``weight`` bounds the chain's size.
+    numbers; ``shape`` is the iteration shape where a leaf depends on it, else None; ``weight`` bounds the chain's size; ``visited``: whether
+    a kernel has computed it on the way, so that the next one to need it had better find it in memory.
     """
 
-    __slots__ = ("__weakref__", "args", "block", "device", "dtype", "instruction", "numel", "scalars", "shape", "weight")
+    __slots__ = ("__weakref__", "args", "block", "device", "dtype", "instruction", "numel", "scalars", "shape", "visited", "weight")
 
     def __init__(self, block: Any, device: Device, dtype: Any, numel: int, instruction: Any = None,
                  args: tuple = (), scalars: tuple = (), shape: tuple | None = None, weight: int = 1) -> None:
@@ -35,6 +36,7 @@ class Value:
         self.scalars = scalars
         self.shape = shape
         self.weight = weight
+        self.visited = False
 
 
 class Read:

@@ -63,8 +63,9 @@ def _sums(g: Tensor, x: Tensor, mean: Tensor, rstd: Tensor) -> tuple[Tensor, Ten
     inner = math.prod(x.shape[2:])
     groups, local, slices = _plan(dev, outer, channels, inner)
     partial = dispatch.empty((slices, 2, channels), mean.dtype, dev)
-    kernel = dispatch.kernel(dev, "norm/batch", dtype=x.dtype, acc=mean.dtype, flat=inner == 1, WG=local[0])
-    kernel(groups, local, dispatch.buffer(x), x.offset, dispatch.buffer(g), g.offset, dispatch.buffer(mean), dispatch.buffer(rstd),
+    kind, source = dispatch.source(g)
+    kernel = dispatch.kernel(dev, "norm/batch", dtype=x.dtype, gradient=kind, acc=mean.dtype, flat=inner == 1, WG=local[0])
+    kernel(groups, local, dispatch.buffer(x), x.offset, *source, g.offset, dispatch.buffer(mean), dispatch.buffer(rstd),
            dispatch.buffer(partial), outer, channels, inner, slices)
     total = partial.sum(0) if slices > 1 else partial[0]
     return total[0], total[1]

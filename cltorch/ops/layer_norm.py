@@ -50,8 +50,10 @@ def _forward(parts: Sequence[Tensor | None], n: int, eps: float) -> tuple[Tensor
     y, mean, rstd = dispatch.empty(x.shape, x.dtype, dev), dispatch.empty((rows,), acc, dev), dispatch.empty((rows,), acc, dev)
     if x.numel():
         groups, local, threads = _plan(dev, rows, n, rows)
-        kernel = dispatch.kernel(dev, "norm/layer", stage="forward", WG=local[0], **_params(x, weight, bias))
-        kernel(groups, local, dispatch.buffer(y), *_sources(x, weight, bias), dispatch.buffer(mean), dispatch.buffer(rstd), float(eps), rows, n, 0, threads)
+        affine = _sources(weight, bias)
+        kind, source = dispatch.kept_source(x)
+        kernel = dispatch.kernel(dev, "norm/layer", stage="forward", WG=local[0], **{**_params(x, weight, bias), "dtype": kind})
+        kernel(groups, local, dispatch.buffer(y), *source, x.offset, *affine, dispatch.buffer(mean), dispatch.buffer(rstd), float(eps), rows, n, 0, threads)
     return y, mean, rstd
 
 

@@ -30,7 +30,7 @@ class Spec:
         key = (dev, template, *variant.values())
         found = self.kernels.get(key)
         if found is None:
-            found = self.kernels[key] = dispatch.kernel(dev, f"reduce/{template}", **self.params, **variant)
+            found = self.kernels[key] = dispatch.kernel(dev, f"reduce/{template}", **{**self.params, **variant})
         return found
 
 
@@ -187,7 +187,7 @@ def _traits(dev: Any) -> _Device:
 class Launcher:
     """Everything about one reduction of one geometry that can be known before its memory is: a call only allocates and launches."""
 
-    __slots__ = ("dtypes", "first", "groups", "local", "merge", "numbers", "order", "partial", "second", "shape", "slots")
+    __slots__ = ("again", "dev", "dtypes", "groups", "kernels", "local", "merge", "numbers", "order", "partial", "plan", "shape", "slots", "spec")
 
     def __init__(self, x: Tensor, spec: Spec, dims: tuple[int, ...], keepdim: bool) -> None:
         dispatch.numel_32("reduction", x)
@@ -204,11 +204,20 @@ class Launcher:
         self.merge, self.numbers, self.groups, self.local, self.slots = plan.merge, plan.numbers, plan.groups, plan.local, plan.slots
         self.dtypes = spec.outputs
         self.partial = () if plan.merge is None else (spec.acc,) if spec.kind == "value" else (spec.acc, int32 if spec.kind == "pair" else spec.acc)
-        variant = dict(plan.variant)
+        self.again = spec.kind == "moments"
+        self.kernels: dict[Any, tuple[Any, Any]] = {}
+        self.plan, self.spec, self.dev = plan, spec, dev
+
+    def make(self, source: Any) -> tuple[Any, Any]:
+        """The kernels of both stages, for elements that lie in memory (a dtype) or that a chain computes."""
+        variant, spec, second = dict(self.plan.variant), self.spec, self.merge
         if "quartets" in variant:
-            variant["quartets"] &= spec.kind == "value"
-        self.first = spec.kernel(dev, plan.template, partial=plan.merge is not None, **variant)
-        self.second = None if plan.merge is None else spec.kernel(dev, "merge", partial=False, **dict(plan.merge[0]))
+            variant["quartets"] &= spec.kind == "value" and source is spec.params["dtype"]
+        first = spec.kernel(self.dev, self.plan.template, dtype=source, partial=second is not None, **variant)
+        of_elements = dict(dtype=source) if self.again else {}
+        found = first, None if second is None else spec.kernel(self.dev, "merge", partial=False, **of_elements, **dict(second[0]))
+        self.kernels[source] = found
+        return found
 
     def __call__(self, x: Tensor, scalars: tuple[float, ...] = ()) -> tuple[Tensor, ...]:
         if self.order is not None:
@@ -216,15 +225,17 @@ class Launcher:
         dev = x._dev
         outputs = tuple([dispatch.empty(self.shape, d, dev) for d in self.dtypes])
         results = [o.storage.value.block.mem for o in outputs]
-        source = dispatch.buffer(x)
-        if self.second is None:
-            self.first(self.groups, self.local, source, *results, x.offset, *self.numbers, *scalars)
+        kind, source = dispatch.source(x)
+        first, second = self.kernels.get(kind) or self.make(kind)
+        if second is None:
+            first(self.groups, self.local, *source, *results, x.offset, *self.numbers, *scalars)
             return outputs
         held = [dispatch.empty((self.slots,), d, dev) for d in self.partial]
         partial = [dispatch.buffer(t) for t in (held[0], held[-1])]
-        self.first(self.groups, self.local, source, *partial, x.offset, *self.numbers, *scalars)
+        first(self.groups, self.local, *source, *partial, x.offset, *self.numbers, *scalars)
         _, groups, local, numbers = self.merge
-        self.second(groups, local, source, x.offset, *partial, *results, *numbers, *scalars)
+        first_elements = (*source, x.offset) if self.again else ()  # where sums are of differences from them
+        second(groups, local, *first_elements, *partial, *results, *numbers, *scalars)
         return outputs
 
 

@@ -32,9 +32,11 @@ def _launch(stage: str, logarithm: bool, inputs: list[Tensor], dim: int, out: dt
     n, inner = shape[dim], math.prod(shape[dim + 1:])
     outer = x.numel() // (n * inner)
     groups, local, threads = _plan(dev, outer, n, inner)
-    kernel = dispatch.kernel(dev, "norm/softmax", stage=stage, log=logarithm, dtype=x.dtype, out=out, acc=summing(out), columns=inner > 1, WG=local[0])
-    arguments: list[Any] = [dispatch.buffer(result)]
-    for t in (x, *[t.contiguous() for t in inputs[1:]]):
+    kind, source = dispatch.source(x)
+    kernel = dispatch.kernel(dev, "norm/softmax", stage=stage, log=logarithm, dtype=kind, out=out, acc=summing(out), columns=inner > 1, WG=local[0])
+    arguments: list[Any] = [dispatch.buffer(result), *source, x.offset]
+    others = [t.contiguous() for t in inputs[1:]]
+    for t in others:
         arguments += (dispatch.buffer(t), t.offset)
     kernel(groups, local, *arguments, outer, n, inner, threads)
     return result

@@ -2,6 +2,7 @@
 Sums over everything but the channel of a contiguous (outer, channels, inner) tensor, for the gradient of batch normalisation:
 p0[s, 0, c] = sum of g, p0[s, 1, c] = sum of g * (x - mean[c]) * rstd[c], over the outer rows of slice s.
 
+gradient  g's type: a chain may compute it (codegen/fusion.py: Computed)
 flat      inner is 1: lanes run over channels
 wide      a work-item sums channels' runs in lanes, or (flat) TILE channels row by row; joined every 64 steps
 grid      a work-group a channel and slice, tree in local memory; flat: a work-item a channel and slice
@@ -12,10 +13,11 @@ Called by ops/batch_norm.py.
 <%
   A = acc.c
   def x_at(at): return acc.cast(dtype, dtype.load("x", f"x_offset + {at}"))
-  def g_at(at): return acc.cast(dtype, dtype.load("g", f"g_offset + {at}"))
+  def g_at(at): return acc.cast(gradient, gradient.load("g", f"g_offset + {at}"))
 %>
+${gradient.definition("g")}
 __kernel __attribute__((reqd_work_group_size(${WG}, 1, 1)))
-void batch(__global const ${dtype.storage} *restrict x, const uint x_offset, __global const ${dtype.storage} *restrict g, const uint g_offset,
+void batch(__global const ${dtype.storage} *restrict x, const uint x_offset, ${gradient.parameters("g")}, const uint g_offset,
            __global const ${A} *restrict means, __global const ${A} *restrict rstds, __global ${A} *restrict p0, const uint outer,
            const uint channels, const uint inner, const uint slices)
 {

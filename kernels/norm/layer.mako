@@ -12,7 +12,10 @@ Sums are of x - x[0], so that no digits are lost far from zero. Called by ops/la
 <%namespace name="row" file="row.mako"/>
 <%
   A = acc.c
-  def x_at(at): return acc.cast(dtype, dtype.load("x", f"x_offset + {at}"))
+  chained = bool(dtype.definition("x"))  # what a chain computes is written to kept, because the gradient will need it, and read from there
+  def x_first(at): return acc.cast(dtype, dtype.load("x", f"x_offset + {at}"))
+  def x_at(at): return acc.cast(dtype, dtype.decode(f"kept[{at}]")) if chained else x_first(at)
+  def look(at): return f"const {A} v = {x_first(at)};" + (f" {dtype.store('kept', at, dtype.cast(acc, 'v'))};" if chained else "")
   def g_at(at): return acc.cast(dtype, dtype.load("g", f"g_offset + {at}"))
   def w_at(j): return acc.cast(affine, affine.load("w", f"w_offset + {j}")) if scaled else acc.one
   def b_at(j): return acc.cast(affine, affine.load("b", f"b_offset + {j}")) if shifted else acc.zero
@@ -20,7 +23,9 @@ Sums are of x - x[0], so that no digits are lost far from zero. Called by ops/la
   normal = f"({x_at('at')} - mean) * rstd"
   inputs = ["x"] + ([] if stage == "forward" else ["g"]) + (["w"] if scaled else []) + (["b"] if shifted else [])
   types = dict(x=dtype, g=dtype, w=affine, b=affine)
-  arguments = [a for name in inputs for a in (f"__global const {types[name].storage} *restrict {name}", f"const uint {name}_offset")]
+  arguments = [a for name in inputs for a in (types[name].parameters(name), f"const uint {name}_offset")]
+  if chained:
+      arguments.insert(1, f"__global {dtype.storage} *restrict kept")
   if stage != "places":
       arguments.insert(0, f"__global {dtype.storage} *restrict o0")
   kept = "" if stage == "forward" else "const "
@@ -31,6 +36,7 @@ Sums are of x - x[0], so that no digits are lost far from zero. Called by ops/la
       arguments += [f"__global {A} *restrict p0", f"__global {A} *restrict p1"]
   arguments += ["const uint rows", "const uint n", "const uint slots", "const uint threads"]
 %>
+${dtype.definition("x")}
 __kernel __attribute__((reqd_work_group_size(${WG}, 1, 1)))
 void layer(${", ".join(arguments)})
 {
@@ -53,8 +59,8 @@ void layer(${", ".join(arguments)})
   const uint start = g * share + min(g, extra), stop = start + share + (g < extra);
   for (uint line = start; line < stop; line++) {
     const uint base = line * n;
-    const ${A} origin = ${x_at("base")};
-    ${row.over(A, LANES, dict(sum=("0", "a + b")), f"sum_[l] += {x_at('at')} - origin;")}
+    const ${A} origin = ${x_first("base")};
+    ${row.over(A, LANES, dict(sum=("0", "a + b")), f"{look('at')} sum_[l] += v - origin;")}
     const ${A} near = sum / n;
     ${row.over(A, LANES, dict(rest=("0", "a + b"), squares=("0", "a + b")),
                f"const {A} d = {x_at('at')} - origin - near; rest_[l] += d; squares_[l] += d * d;")}
@@ -99,9 +105,9 @@ void layer(${", ".join(arguments)})
   for (uint first = get_group_id(0) * together; first < rows; first += get_num_groups(0) * together) {
     const uint line = first + lid / threads, base = line * n, end = line < rows ? n : 0;
 %   if stage == "forward":
-    const ${A} origin = end ? ${x_at("base")} : 0;
+    const ${A} origin = end ? ${x_first("base")} : 0;
     ${A} sum = 0, rest = 0, squares = 0;
-    for (uint j = lane; j < end; j += threads) sum += ${x_at("base + j")} - origin;
+    for (uint j = lane; j < end; j += threads) { ${look("base + j")} sum += v - origin; }
     ${row.tree(A, "sum", "a + b")}
     const ${A} near = sum / n;
     for (uint j = lane; j < end; j += threads) { const ${A} d = ${x_at("base + j")} - origin - near; rest += d; squares += d * d; }

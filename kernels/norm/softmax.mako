@@ -15,15 +15,18 @@ Called by ops/softmax.py.
   forward = stage == "forward"
   exp, log_of, greatest = f"exp_{acc.s}", f"log_{acc.s}", f"max_{acc.s}"
   again = log or out.is_half  # exp(x - max) is computed again rather than kept in the result: it would be rounded
-  def x_at(at): return acc.cast(dtype, dtype.load("x", f"x_offset + {at}"))
+  # A chain's numbers wait where the result will be, where it has room for them: so each is computed once
+  parked = bool(dtype.definition("x")) and not out.is_half and dtype.name == out.name
+  def x_first(at): return acc.cast(dtype, dtype.load("x", f"x_offset + {at}"))
+  def x_at(at): return out.load("o0", at) if parked else x_first(at)
   def y_at(at): return acc.cast(out, out.load("y", f"y_offset + {at}"))
   def put(at, value): return out.store("o0", at, out.cast(acc, value)) + ";"
-  if forward:
-      term = lambda at: f"{exp}({x_at(at)} - top)"
-  elif log:
-      term = x_at
-  else:
-      term = lambda at: f"{x_at(at)} * {y_at(at)}"
+  def park(at): return put(at, "v") if parked else ""
+  def look(at): return f"const {A} v = {x_first(at)}; {park(at)}"  # in the first pass over x
+  def term(at):
+      if forward:
+          return f"const {A} e = {exp}({x_at(at)} - top);"
+      return f"{look(at)} const {A} e = v{'' if log else f' * {y_at(at)}'};"
   def result(at):
       if not forward:
           return f"{x_at(at)} - {exp}({y_at(at)}) * sum" if log else f"{y_at(at)} * ({x_at(at)} - sum)"
@@ -32,8 +35,9 @@ Called by ops/softmax.py.
       return f"{exp}({x_at(at)} - top) * scale" if again else f"{out.load('o0', at)} * scale"
   keep = forward and not again
 %>
+${dtype.definition("x")}
 __kernel __attribute__((reqd_work_group_size(${WG}, 1, 1)))
-void softmax(__global ${out.storage} *restrict o0, __global const ${dtype.storage} *restrict x, const uint x_offset,
+void softmax(__global ${out.storage} *restrict o0, ${dtype.parameters("x")}, const uint x_offset,
 % if not forward:
              __global const ${out.storage} *restrict y, const uint y_offset,
 % endif
@@ -47,9 +51,9 @@ void softmax(__global ${out.storage} *restrict o0, __global const ${dtype.storag
     const uint base = line * n;
 %     if forward:
     ${row.over(A, LANES, dict(top=(acc.lowest, f"{greatest}(a, b)")),
-               f"const {A} v = {x_at('at')}; top_[l] = ((v > top_[l]) | (v != v)) ? v : top_[l];")}
+               f"{look('at')} top_[l] = ((v > top_[l]) | (v != v)) ? v : top_[l];")}
 %     endif
-    ${row.over(A, LANES, dict(sum=("0", "a + b")), f"const {A} e = {term('at')}; {put('at', 'e') if keep else ''} sum_[l] += e;")}
+    ${row.over(A, LANES, dict(sum=("0", "a + b")), f"{term('at')} {put('at', 'e') if keep else ''} sum_[l] += e;")}
 %     if forward:
     const ${A} scale = ${f"{log_of}(sum)" if log else "1 / sum"};
 %     endif
@@ -64,14 +68,14 @@ void softmax(__global ${out.storage} *restrict o0, __global const ${dtype.storag
     ${A} r;
 %     if forward:
     r = ${acc.lowest};
-    for (uint j = lane; j < end; j += threads) { const ${A} v = ${x_at("base + j")}; r = ((v > r) | (v != v)) ? v : r; }
+    for (uint j = lane; j < end; j += threads) { ${look("base + j")} r = ((v > r) | (v != v)) ? v : r; }
     ${row.tree(A, "r", f"{greatest}(a, b)")}
     const ${A} top = r;
 %     endif
     r = 0;
     for (uint j = lane; j < end;) {
       ${A} near = 0;
-      for (uint k = 0; k < 64 && j < end; k++, j += threads) near += ${term("base + j")};
+      for (uint k = 0; k < 64 && j < end; k++, j += threads) { ${term("base + j")} near += e; }
       r += near;
     }
     ${row.tree(A, "r", "a + b")}
@@ -94,12 +98,13 @@ void softmax(__global ${out.storage} *restrict o0, __global const ${dtype.storag
     for (uint l = 0; l < width; l++) { top_[l] = ${acc.lowest}; sum_[l] = 0; }
 %   if forward:
     for (uint k = 0; k < n; k++)
-      for (uint l = 0; l < width; l++) { const ${A} v = ${x_at("base + k * inner + l")}; top_[l] = ((v > top_[l]) | (v != v)) ? v : top_[l]; }
+      for (uint l = 0; l < width; l++) { ${look("base + k * inner + l")} top_[l] = ((v > top_[l]) | (v != v)) ? v : top_[l]; }
 %   endif
     for (uint k = 0; k < n; k++)
       for (uint l = 0; l < width; l++) {
         const uint at = base + k * inner + l;
-        const ${A} top = top_[l], e = ${term("at")};
+        const ${A} top = top_[l];
+        ${term("at")}
 %   if keep:
         ${put("at", "e")}
 %   endif
@@ -120,11 +125,11 @@ void softmax(__global ${out.storage} *restrict o0, __global const ${dtype.storag
     const uint base = task / inner * n * inner + task % inner;
     ${A} top = ${acc.lowest}, sum = 0;
 %   if forward:
-    for (uint k = 0; k < n; k++) { const ${A} v = ${x_at("base + k * inner")}; top = ((v > top) | (v != v)) ? v : top; }
+    for (uint k = 0; k < n; k++) { ${look("base + k * inner")} top = ((v > top) | (v != v)) ? v : top; }
 %   endif
     for (uint k = 0; k < n; k++) {
       const uint at = base + k * inner;
-      const ${A} e = ${term("at")};
+      ${term("at")}
 %   if keep:
       ${put("at", "e")}
 %   endif

@@ -5,7 +5,7 @@ kind      value: one number, joined by the expression `combine` over a (earlier)
           pair: a number and its index; b replaces a where `combine` holds, of equal ones the lower index stays
           moments: count, mean, sum of squared deviations (Welford adds one element, Chan's formula joins two), all of them of
           v - shift, where shift is the output's first element: far from zero no digits are lost
-dtype     of the elements; mapped: type of the expression `map` over x; acc: type the number is carried in
+dtype     of the elements, or what computes them (codegen/fusion.py: Computed); mapped: type of the expression `map` over x; acc: type the number is carried in
 outputs   (dtype, expression) each: over a and n (value), a and the word index (pair), mean, m2 and n (moments), and the scalars
 scalars   names of call-time numbers, arguments of acc's real type
 partial   the raw accumulators are written for merge.mako instead of outputs
@@ -15,10 +15,10 @@ import re
 from cltorch.codegen.expression import translate
 %>
 
-## one-line texts: the value of element `at` (of `source`) as `target`; the starting value; parameters
-<%def name="element(target, at, source='data')"><%
+## one-line texts: the value of element `at` (held: of an array that was filled before) as `target`; the starting value; parameters
+<%def name="element(target, at, held=False)"><%
   value = acc.cast(mapped, translate(map, dtype))
-  return f"{given(map)}const {dtype.c} x = {dtype.load(source, at)}; const {acc.c} {target} = {value};"
+  return f"{given(map)}const {dtype.c} x = {f'held[{at}]' if held else dtype.load('data', at)}; const {acc.c} {target} = {value};"
 %></%def>
 
 <%def name="given(expression)"><%

@@ -19,6 +19,7 @@ See accumulator.mako for what is carried. Called by ops/reduce_plan.py.
   levels = 1 if kind == "pair" else 3
   shifted = " - shift" if kind == "moments" else ""
 %>
+${dtype.definition('data')}
 ${on.declare()}
 
 <%def name="clear(level)">
@@ -56,7 +57,7 @@ ${clear(level)}
 %></%def>
 
 __kernel __attribute__((reqd_work_group_size(${WG}, 1, 1)))
-void columns(__global const ${dtype.storage} *restrict data, ${on.results()}, const uint offset, const uint outer, const uint tiles,
+void columns(${dtype.parameters('data')}, ${on.results()}, const uint offset, const uint outer, const uint tiles,
              const uint splits, const uint count, const uint columns, const uint cs, const uint co, const uint threads,
              const uint merged${on.dims("k", kept, True)}${on.dims("r", reduced, False)}${on.numbers()})
 {

@@ -1,6 +1,6 @@
 <%doc>
 The second stage of a split reduction: joins `splits` partial accumulators of each output (slots output * splits + s, written by
-rows.mako or columns.mako) in order, and finishes. data: the reduced tensor. Outputs are addressed through the kept dims (kn, ks, ko).
+rows.mako or columns.mako) in order, and finishes. data: the reduced tensor (moments). Outputs are addressed through the kept dims (kn, ks, ko).
 
 wide      a work-item takes a range of outputs
 grid      `threads` work-items (a power of two) an output, then a tree in local memory
@@ -8,6 +8,8 @@ per       elements of a slice, `rows` at a time: the last slice also has what is
 </%doc>
 <%! TUNABLES = dict(WG=(1, 256, (1, 32, 64, 128, 256))) %>
 <%namespace name="on" file="accumulator.mako"/>
+<% first = "offset" if kind == "moments" else "0" %>
+${dtype.definition("data") if kind == "moments" else ""}
 ${on.declare()}
 
 <%def name="load(target, output, s)">
@@ -23,7 +25,7 @@ ${on.declare()}
 </%def>
 
 __kernel __attribute__((reqd_work_group_size(${WG}, 1, 1)))
-void merge(__global const ${dtype.storage} *restrict data, const uint offset, __global const ${acc.c} *restrict p0, __global const ${"uint" if kind == "pair" else acc.c} *restrict p1, ${on.results()},
+void merge(${f"{dtype.parameters('data')}, const uint offset, " if kind == "moments" else ""}__global const ${acc.c} *restrict p0, __global const ${"uint" if kind == "pair" else acc.c} *restrict p1, ${on.results()},
            const uint outputs, const uint splits, const uint count, const uint merged, const uint threads${on.dims("k", kept, True)}${on.numbers()})
 {
   const uint per = (count / merged + splits - 1) / splits;
@@ -31,7 +33,7 @@ void merge(__global const ${dtype.storage} *restrict data, const uint offset, __
   const uint share = outputs / get_num_groups(0), extra = outputs % get_num_groups(0), g = get_group_id(0);
   const uint start = g * share + min(g, extra), stop = start + share + (g < extra);
   for (uint output = start; output < stop; output++) {
-    uint base = offset, place = 0;
+    uint base = ${first}, place = 0;
     ${on.unravel("output", "k", kept, "base", "place")}
     ${on.shift("base")}
     acc_t r = acc_none();
@@ -46,7 +48,7 @@ void merge(__global const ${dtype.storage} *restrict data, const uint offset, __
   const uint lid = get_local_id(0), lane = lid & (threads - 1), together = ${WG} / threads;
   for (uint first = get_group_id(0) * together; first < outputs; first += get_num_groups(0) * together) {
     const uint output = first + lid / threads;
-    uint base = offset, place = 0;
+    uint base = ${first}, place = 0;
     ${on.unravel("output", "k", kept, "base", "place")}
     ${on.shift("base", "output < outputs")}
     acc_t r = acc_none();

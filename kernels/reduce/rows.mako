@@ -5,6 +5,7 @@ collapsed form with the smallest stride on a reduced dim. There are outputs * sp
 kept      rank of the kept dims (sizes kn, strides ks, strides of the result ko); reduced: rank of the reduced dims (rn, rs)
 wide      a work-item takes a range of tasks. Blocks of up to 64 * LANES elements are summed in LANES lanes, and blocks are
           joined as a binary counter does (equal sizes with equal sizes), so that errors grow with the logarithm of `count`
+chained   a chain computes the elements: (wide) a block of them at a time, so that this loop is like any chain's, and is there once
 quartets  (wide, values, dense rows) four short rows at a time, a quarter of the work-item's rows apart, in 16 lanes each
 grid      `threads` work-items (a power of two) a task, then a tree in local memory; a work-item joins every 64 elements
 See accumulator.mako for what is carried. Called by ops/reduce_plan.py.
@@ -15,7 +16,9 @@ See accumulator.mako for what is carried. Called by ops/reduce_plan.py.
 <%
   step = "" if unit else f" * rs{reduced - 1}"
   shifted = " - shift" if kind == "moments" else ""
+  chained = bool(dtype.definition("data"))
 %>
+${dtype.definition('data')}
 ${on.declare()}
 
 ## for lane l and element v at place nth of the block: LANES at once, in four pieces ``far`` apart (the memory delivers four streams faster than one),
@@ -23,20 +26,19 @@ ${on.declare()}
 ## lanes would stay in memory
 <%def name="sweep(body)">
       {
-        __global const ${dtype.storage} *const line = data + from;
         const int size = (int)length;
         int j = size / ${LANES} * ${LANES};
         for (int i = 0; i < j / 4; i += ${LANES // 4}) {
 % for stream in range(4):
           for (int k = 0; k < ${LANES // 4}; k++) {
             const int l = ${stream * LANES // 4} + k, nth = ${stream} * (int)far + i + k;
-            ${on.element("v", f"nth{step}", "line")} ${body}
+            ${element("v", "nth")} ${body}
           }
 % endfor
         }
         for (; j + 16 <= size; j += 16)
-          for (int l = 0; l < 16; l++) { const int nth = j + l; ${on.element("v", f"nth{step}", "line")} ${body} }
-        for (int l = 0; j + l < size; l++) { const int nth = j + l; ${on.element("v", f"nth{step}", "line")} ${body} }
+          for (int l = 0; l < 16; l++) { const int nth = j + l; ${element("v", "nth")} ${body} }
+        for (int l = 0; j + l < size; l++) { const int nth = j + l; ${element("v", "nth")} ${body} }
       }
 </%def>
 
@@ -45,9 +47,16 @@ ${on.declare()}
         for (uint l = 0; l < w; l++) { ${body} }
 </%def>
 
+<%def name="element(target, nth)">${on.element(target, nth if chained else f"line + {nth}{step}", chained)}</%def>
+
 ## r = the accumulator of `length` elements from `from` on, the first of which has index `first`
 <%def name="block()">
       acc_t r;
+      const long line = from;
+% if chained:
+#pragma clang loop interleave_count(4)
+      for (int nth = 0; nth < (int)length; nth++) held[nth] = ${dtype.load("data", f"line + nth{step}")};
+% endif
       const uint live = length >= ${LANES} ? ${LANES} : 16;
 % if kind == "moments":
       ${acc.c} s_[${LANES}], q_[${LANES}];
@@ -63,7 +72,7 @@ ${on.declare()}
 % else:
       if (length < 16) {
         r = acc_none();
-        for (uint j = 0; j < length; j++) { ${on.element("v", f"from + j{step}")} r = acc_add(r, v, first + j); }
+        for (uint j = 0; j < length; j++) { ${element("v", "j")} r = acc_add(r, v, first + j); }
       } else {
         ${acc.c} a_[${LANES}];
 %   if kind == "value":
@@ -92,12 +101,12 @@ ${on.declare()}
       const uint row${s} = min(t + ${s} * apart, stop - 1);
       uint base${s} = offset, place${s} = 0;
       ${on.unravel(f"row{s}", "k", kept, f"base{s}", f"place{s}")}
-      __global const ${dtype.storage} *const line${s} = data + base${s};
+      const long line${s} = base${s};
 % endfor
       for (int nth = 0; nth < (int)count; nth += 16) {
 % for s in range(4):
         for (int k = 0; k < 16; k++) {
-          ${on.element("b", "nth + k", f"line{s}")} const ${acc.c} a = a_[${16 * s} + k]; a_[${16 * s} + k] = ${translate(combine, acc)};
+          ${on.element("b", f"line{s} + nth + k")} const ${acc.c} a = a_[${16 * s} + k]; a_[${16 * s} + k] = ${translate(combine, acc)};
         }
 % endfor
       }
@@ -111,7 +120,7 @@ ${on.declare()}
 </%def>
 
 __kernel __attribute__((reqd_work_group_size(${WG}, 1, 1)))
-void rows(__global const ${dtype.storage} *restrict data, ${on.results()}, const uint offset, const uint outputs, const uint splits,
+void rows(${dtype.parameters('data')}, ${on.results()}, const uint offset, const uint outputs, const uint splits,
           const uint count, const uint threads${on.dims("k", kept, True)}${on.dims("r", reduced, False)}${on.numbers()})
 {
   const uint tasks = outputs * splits, per = (count + splits - 1) / splits;
@@ -128,8 +137,11 @@ void rows(__global const ${dtype.storage} *restrict data, ${on.results()}, const
     ${on.shift("base")}
     acc_t stack[32];
     uint blocks = 0;
+%   if chained:
+    ${dtype.c} held[${64 * LANES}];
+%   endif
 %   if reduced == 1:
-    const uint apart = (hi - lo) / ${64 * LANES} * ${16 * LANES};
+    const uint apart = ${"0" if chained else f"(hi - lo) / {64 * LANES} * {16 * LANES}"};
     for (uint at = lo; at < hi;) {
       const int pieces = at < lo + apart;
       const uint from = base + at${step}, left = hi - at, length = min(left, ${64 * LANES}u), first = at;
