@@ -10,6 +10,7 @@ import cltorch as torch
 from cltorch.core import lazy
 from cltorch.dtype import ALL
 from cltorch.runtime.device import get
+from cltorch.testing import assert_close
 
 LAZY = pytest.mark.skipif(lazy.EAGER, reason="CLTORCH_EAGER=1 launches every operator alone")
 
@@ -230,3 +231,47 @@ def test_copies_of_halves_keep_every_bit(device: Any, d: Any) -> None:
     halves = bits.view(d)
     for seen, wanted in ((halves[1:], bits[1:]), (halves.reshape(256, 256).t(), bits.reshape(256, 256).t()), (halves[::3], bits[::3])):
         assert seen.clone(memory_format=torch.contiguous_format).view(torch.int16).tolist() == wanted.tolist()
+
+
+@LAZY
+@pytest.mark.parametrize("shape, dim", [((5,), None), ((40_000,), None), ((3, 70_001), 1), ((700, 130), 1), ((700, 130), 0), ((2, 300, 5), 1), ((4, 6, 8, 3), (0, 2))])
+def test_reductions_compute_a_chain_on_their_way(device: Any, launches: list[int], shape: tuple[int, ...], dim: Any) -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
+    x, y, factor = torch.tensor(a, device=device), torch.tensor(b, device=device), torch.tensor(1.5, device=device)
+    wide = a.astype(np.float64) * b + 1.5
+    launches.clear()
+    chain = x * y + factor
+    for got, want in ((chain.sum(dim), wide.sum(dim)), ((x * y + factor).amax(() if dim is None else dim), wide.max(dim)),
+                      ((x * y + factor).var(dim), wide.var(dim, ddof=1)), ((x > y).sum(dim), (a > b).sum(dim))):
+        assert not launches
+        assert_close(got, np.asarray(want), dtype=torch.float32, scale=8)
+        launches.clear()  # reading launches what was recorded
+    assert pending(chain) and chain.mean().item() == pytest.approx(wide.mean(), rel=1e-5, abs=1e-6)
+    assert not pending(chain), "the second kernel that needs a chain finds it in memory"
+
+
+@LAZY
+def test_what_somebody_holds_is_not_computed_twice(device: Any) -> None:
+    x = torch.randn(100, device=device)
+    inner = x * 2
+    total = (inner + 1).sum()
+    assert not pending(inner) and total.item() == pytest.approx(x.numpy(force=True).astype(np.float64).sum() * 2 + 100, rel=1e-5)
+
+
+@LAZY
+def test_a_norm_writes_the_chain_that_it_computes(device: Any) -> None:
+    x, y = torch.randn(20, 33, device=device), torch.randn(20, 33, device=device)
+    total = x + y
+    out = torch.nn.functional.layer_norm(total, (33,))
+    assert not pending(total)
+    np.testing.assert_array_equal(total.numpy(force=True), x.numpy(force=True) + y.numpy(force=True))
+    np.testing.assert_array_equal(out.numpy(force=True), torch.nn.functional.layer_norm(total, (33,)).numpy(force=True))
+
+
+@LAZY
+def test_a_chain_on_the_way_reads_what_was_there_when_it_was_recorded(device: Any) -> None:
+    x = torch.ones(1000, device=device)
+    chain = x * 3
+    x.mul_(5)
+    assert chain.sum().item() == 3000 and x.sum().item() == 5000 and chain.tolist() == [3.0] * 1000

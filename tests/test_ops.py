@@ -281,6 +281,21 @@ def test_sampled_forward(op: Operator, d: Any, device: Any) -> None:
                 assert g == w
 
 
+@pytest.mark.parametrize("op", [op for op in OTHERS if op.form != "composite" and op.ref is not None and float32 in op.dtypes], ids=repr)
+def test_sampled_forward_of_pending_operands(op: Operator, device: Any) -> None:
+    """A kernel that computes a chain on its way finds the same as one that reads it from memory."""
+    def pending(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.dtype is float32:
+            return value * 2 * 0.5
+        return type(value)(map(pending, value)) if type(value) in (list, tuple) else value
+
+    for args, kwargs in op.samples(Make(op, float32, device)):
+        plain, chained = (flat_outputs(op.function(*operands, **kwargs)) for operands in (args, pending(args)))
+        for p, c in zip(plain, chained, strict=True):
+            if isinstance(p, Tensor):
+                assert_close(c, host(p), dtype=p.dtype)
+
+
 @pytest.mark.parametrize("op", [op for op in OTHERS if op.differentiable and op.form != "composite" and float64 in op.dtypes], ids=repr)
 def test_sampled_gradient(op: Operator, device: Any) -> None:
     supported(float64, device)
