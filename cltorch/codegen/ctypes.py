@@ -102,8 +102,12 @@ class CType:
         """The kernel parameters of what is only read under ``name``."""
         return f"__global const {self.storage} *restrict {name}"
 
+    def results(self, name: str) -> str:
+        """The kernel parameters of what is only written under ``name``."""
+        return f"__global {self.storage} *{name}"
+
     def definition(self, name: str) -> str:
-        """What stands in front of a kernel that reads ``name``."""
+        """What stands in front of a kernel that reads or writes ``name``."""
         return ""
 
     def load(self, pointer: str, index: str) -> str:

@@ -1,8 +1,9 @@
 """A chain of pointwise operators as the text of one kernel (pure: descriptions in, OpenCL C out)."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..dtype import dtype, int16
 from .ctypes import CType, ctype
@@ -18,7 +19,7 @@ class Step(NamedTuple):
 
     expression: str
     parameters: tuple[str, ...]
-    sources: tuple[tuple[str, int], ...]  # ("step" | "leaf" | "scalar", index)
+    sources: tuple[tuple[str, int], ...]  # ("step" | "leaf" | "scalar" | "product", index); product: what the kernel has computed itself
     compute: dtype
     result: dtype
 
@@ -93,6 +94,8 @@ def _step_text(chain: Chain, k: int, scalars: list[str]) -> str:
             else:
                 scalars.append(f"const {compute.kernel_scalar} {number}")
                 value = compute.scalar_value(number)
+        elif kind == "product":
+            value = "product"
         elif kind == "step":
             value = compute.cast(ctype(chain.steps[source].result), f"v{source}")
         else:
@@ -139,36 +142,64 @@ def _leaf(chain: Chain, n: int) -> str:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Computed(CType):
-    """The type of what a kernel reads from a chain instead of from memory: elements are computed where the kernel loads them.
-
-    Made by ``computed``, one object for each chain, so that kernels are found by it. Its parameters take the chain's leaves, then where those
-    begin that don't begin at their memory's start, then its numbers.
-    """
+class Inlined(CType):
+    """A type whose elements a kernel passes through a chain on their way from or to memory. One object for each chain: kernels are found by it."""
 
     body: str
-    given: tuple[tuple[str, str], ...]  # types and names of the parameters
+    given: tuple[tuple[str, str], ...]  # types and names of the parameters: memory objects, where those begin that don't begin at 0, numbers
 
     def parameters(self, name: str) -> str:
         return ", ".join(f"{kind} {name}_{word}" for kind, word in self.given)
 
-    def definition(self, name: str) -> str:
-        """The function that computes an element."""
+    def results(self, name: str) -> str:
+        return self.parameters(name)
+
+    def _function(self, head: str, more: str) -> str:
         given = ", ".join(f"{kind} {word}" for kind, word in self.given)
-        return (f"static inline __attribute__((always_inline)) {self.c} {name}_at({given}, const ulong i)\n{{\n"
-                f"#pragma OPENCL FP_CONTRACT OFF\n{self.body}}}\n")
+        return f"static inline __attribute__((always_inline)) {head}({given}, {more})\n{{\n#pragma OPENCL FP_CONTRACT OFF\n{self.body}}}\n"
+
+    def _call(self, function: str, name: str, more: str) -> str:
+        return f"{function}({', '.join(f'{name}_{word}' for _, word in self.given)}, {more})"
+
+
+class Computed(Inlined):
+    """The type of what a kernel reads from a chain instead of from memory: elements are computed where it loads them."""
+
+    def definition(self, name: str) -> str:
+        return self._function(f"{self.c} {name}_at", "const ulong i")
 
     def load(self, pointer: str, index: str) -> str:
-        return f"{pointer}_at({', '.join(f'{pointer}_{word}' for _, word in self.given)}, {index})"
+        return self._call(f"{pointer}_at", pointer, index)
+
+
+class Continued(Inlined):
+    """The type of a kernel's result that a chain goes on from: where the kernel stores an element, the chain's outputs are stored.
+
+    The index counts from the memory's start, because it is the chain's element number, too.
+    """
+
+    def definition(self, name: str) -> str:
+        return self._function(f"void {name}_put", f"const ulong i, const {self.c} product")
+
+    def store(self, pointer: str, index: str, value: str) -> str:
+        return self._call(f"{pointer}_put", pointer, f"{index}, {value}")
 
 
 def computed(chain: Chain) -> Computed:
     """A chain over dense, shifted and single leaves as a type to read from; its last step is what is read."""
-    t = ctype(chain.steps[-1].result)
+    return Computed(**_inlined(chain, chain.steps[-1].result, (), [f"    return v{len(chain.steps) - 1};"]))
+
+
+def continued(chain: Chain, d: dtype) -> Continued:
+    """A chain over a kernel's result of type d (sources "product") and dense, shifted and single leaves as a type to write to."""
+    stores = [f"    {ctype(chain.steps[k].result).store(f'o{n}', 'i', f'v{k}')};" for n, k in enumerate(chain.outputs)]
+    return Continued(**_inlined(chain, d, [ctype(chain.steps[k].result).results(f"o{n}") for n, k in enumerate(chain.outputs)], stores))
+
+
+def _inlined(chain: Chain, d: dtype, outputs: Sequence[str], end: Sequence[str]) -> dict[str, Any]:
     scalars: list[str] = []
     body = [f"    {_leaf(chain, n)}" for n in range(len(chain.leaves))] + [_step_text(chain, k, scalars) for k in range(len(chain.steps))]
-    body.append(f"    return v{len(chain.steps) - 1};")
     leaves = [ctype(d).parameters(f"p{n}") for n, (d, _) in enumerate(chain.leaves)]
-    given = tuple((kind, word) for kind, _, word in (text.rpartition(" ") for text in (*leaves, *_places(chain, "uint"), *scalars)))
-    same = {f.name: getattr(t, f.name) for f in fields(CType) if f.init}
-    return Computed(**same, body="\n".join(body) + "\n", given=given)
+    given = tuple((kind, word) for kind, _, word in (text.rpartition(" ") for text in (*outputs, *leaves, *_places(chain, "uint"), *scalars)))
+    given = tuple((f"{kind} *", word[1:]) if word[0] == "*" else (kind, word) for kind, word in given)
+    return {**{f.name: getattr(ctype(d), f.name) for f in fields(CType) if f.init}, "body": "\n".join([*body, *end]) + "\n", "given": given}

@@ -1,7 +1,7 @@
 """The junction of templates and launches: signature -> text -> program -> kernel handle, memoised. Kernel operators stand on this page."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -14,10 +14,11 @@ from ..runtime import program, tuning
 from ..runtime.device import Device
 from ..runtime.observe import debug
 from ..shape import Size
-from .lazy import computed_on_the_way, groups, realize, settle
+from . import lazy
+from .lazy import Deferred, computed_on_the_way, groups, put_off, realize, remember, settle
 from .pointwise import assign
-from .storage import write_bytes
-from .tensor import Tensor, empty, isolate
+from .storage import Value, write_bytes
+from .tensor import Tensor, empty, fresh, isolate
 
 _kernels: dict[tuple, Any] = {}
 
@@ -127,6 +128,26 @@ def kept_source(t: Tensor) -> tuple[Any, list[Any]]:
     return found[0], [*found[1], value.block.mem]
 
 
+def deferred(shape: Size, d: dtype, dev: Device, launch: Callable[[Any, list[Any]], None], *operands: Tensor) -> Tensor:
+    """A contiguous result whose launch waits for the pointwise operators on it (lazy.Deferred). ``launch(type, results)`` writes the type it is
+    given, through the arguments for the type's ``results``, and reads the operands' memory, which stays as it is now."""
+    if lazy.EAGER or any(t.storage.shared for t in operands):
+        out = empty(shape, d, dev)
+        launch(d, [out.storage.value.block.mem])
+        return out
+    values = tuple([t.storage.value for t in operands])
+    out = fresh(Value(None, dev, d, shape.numel(), Deferred(d, launch), values), d, shape, dev)
+    remember(out.storage, dev)
+    put_off(out.storage.value)
+    return out
+
+
+def at_once(t: Tensor) -> Tensor:
+    """t itself, its launch no longer put off."""
+    realize(t.storage.value)
+    return t
+
+
 def writable(t: Tensor) -> Any:
     """The memory object to write t's storage in place: pending readers of the old content keep it; the version goes up.
 
@@ -166,5 +187,5 @@ def numel_32(name: str, *tensors: Tensor) -> None:
 
 
 _BY_NUMPY = {d.np: d for d in TABLE if d.name != "bfloat16"}
-__all__ = ["Size", "assign", "buffer", "empty", "finish", "from_host", "given", "groups", "kept_source", "kernel", "limits", "numel_32", "source",
-           "tuned", "upload", "work_group", "writable"]
+__all__ = ["Size", "assign", "at_once", "buffer", "deferred", "empty", "finish", "from_host", "given", "groups", "kept_source", "kernel", "limits",
+           "numel_32", "source", "tuned", "upload", "work_group", "writable"]

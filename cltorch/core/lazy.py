@@ -7,32 +7,51 @@ reads, an assignment into part of a storage, ``cuda.synchronize`` or a recorded 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, cast
 from weakref import ref
 
 from .. import config
-from ..codegen.fusion import CONSTANT, DENSE, SHIFTED, SINGLE, STRIDED, UNIT, Chain, Computed, Step, computed, render_chain
+from ..codegen.fusion import CONSTANT, DENSE, SHIFTED, SINGLE, STRIDED, UNIT, Chain, Computed, Continued, Step, computed, continued, render_chain
 from ..runtime import program
 from ..runtime.device import LAUNCHERS, Device
 from ..shape import collapse, contiguous_strides
 from .storage import Read, Storage, Value
 
+MOST_DEFERRED = 2  # launches that may be put off: the backward pass computes a weight's gradient between an input's and the chain on that
 LIMIT = 24  # steps and leaves of one chain: keeps kernel arguments under 1024 bytes and compilation short
 STREAMED = 3 << 24  # bytes of a processor's results from which on they aren't in its caches when they are read again
 EAGER = bool(config.get("EAGER"))
 _getrefcount = sys.getrefcount
 _kernels: dict[Device, dict[tuple, Any]] = {}
 _computed: dict[Device, dict[tuple, Computed]] = {}
+_continued: dict[Device, dict[tuple, Continued]] = {}
 _singles: dict[Device, dict[tuple, Any]] = {}  # by instruction and operand types: chains of one operator
+
+
+class Deferred:
+    """The launch of a matrix product or convolution, put off until its result is needed: pointwise operators on it that were recorded by then are
+    computed by the same kernel. It stands where a pending value has its instruction.
+
+    ``launch(type, results)``: the type that the kernel writes (a dtype, or Continued) and the arguments for the type's ``results``. The pending
+    value's ``args`` are the realised Values that it reads, which therefore stay as they are.
+    """
+
+    __slots__ = ("compute", "id", "launch", "result")
+    expression, parameters, name = "x", ("x",), "product"
+
+    def __init__(self, d: Any, launch: Callable[[Any, list[Any]], None]) -> None:
+        self.id, self.compute, self.result, self.launch = -16 - d.index, d, d, launch
 
 
 class _Walk:
     """The steps, leaves and scalars of a chain in launch order, and the key that names its kernel."""
 
-    __slots__ = ("key", "leaf_index", "leaves", "numbers", "shape", "step_index", "steps")
+    __slots__ = ("key", "leaf_index", "leaves", "numbers", "product", "shape", "step_index", "steps")
 
     def __init__(self) -> None:
+        self.product: int | None = None  # the step whose launch was put off
         self.steps: list[Value] = []
         self.step_index: dict[int, int] = {}
         self.leaves: list[tuple[Value, Any, int, tuple | None]] = []  # value, dtype, offset, strides (None: dense)
@@ -47,11 +66,15 @@ class _Walk:
         if found is not None:
             return found
         instruction = value.instruction
+        if type(instruction) is Deferred:
+            self.product = len(self.steps)
         key: list[int] = [instruction.id]
         numbers: list[Any] = []
-        for arg in value.args:
+        for arg in () if type(instruction) is Deferred else value.args:
             kind = type(arg)
             if kind is Value:
+                if self.product is not None and type(arg.instruction) is Deferred and arg is not self.steps[self.product]:
+                    realize(arg)  # a launch has one product
                 if arg.block is None:
                     key.append(self.visit(arg))
                 else:
@@ -146,10 +169,16 @@ def _layout(strides: tuple[int, ...], leaf: tuple[Any, bool], plain: bool) -> in
 
 def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[int, ...]] | None = None) -> Any:
     """Launches what the roots need. All have the same number of elements. ``out`` = (block, offset, shape, strides): the one root goes
-    straight into a strided view of existing memory and stays unrealised itself. Returns the kernel."""
+    straight into a strided view of existing memory and stays unrealised itself. Returns the kernel, or for a product what goes on from it."""
     walk = _Walk()
     for root in roots:
         walk.visit(root)
+    if walk.product is not None:
+        kind = _flush_product(walk, roots) if out is None else None
+        if kind is not None:
+            return kind
+        realize(walk.steps[walk.product])
+        return flush(roots, out)
     first = roots[0]
     dev = first.device
     if out is None:
@@ -181,6 +210,25 @@ def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[
         for k, block in zip(written, blocks, strict=True):
             settle(walk.steps[k], block)
     return kernel
+
+
+def _flush_product(walk: _Walk, roots: tuple[Value, ...]) -> Continued | None:
+    """Launches a product with the chain on its result; None where operands are strided, which a product's kernel doesn't read."""
+    codes, written = _flat_codes(walk), _live(walk, roots)
+    product = walk.steps[cast(int, walk.product)]  # behind _live: this would count as somebody who wants it
+    if codes is None or product.numel >= 1 << 31:
+        return None
+    dev = product.device
+    key = (*walk.key, *[leaf[1].index * 8 + code for leaf, code in zip(walk.leaves, codes, strict=True)], -3, *written)
+    known = _continued.setdefault(dev, {})
+    kind = known.get(key)
+    if kind is None:
+        kind = known[key] = continued(_chain(walk, dev, codes, written), product.dtype)
+    blocks = _outputs(walk, written, dev)
+    product.instruction.launch(kind, [*[block.mem for block in blocks], *_inline_arguments(walk, codes)])
+    for k, block in zip(written, blocks, strict=True):
+        settle(walk.steps[k], block)
+    return kind
 
 
 def settle(value: Value, block: Any) -> None:
@@ -265,6 +313,8 @@ def _chain(walk: _Walk, dev: Device, codes: list[int], written: list[int], out_l
     steps = [Step(v.instruction.expression, v.instruction.parameters, (*source, *[("scalar", 0)] * len(v.scalars)),
                   v.instruction.compute, v.instruction.result)
              for v, source in zip(walk.steps, sources, strict=True)]
+    if walk.product is not None:
+        steps[walk.product] = steps[walk.product]._replace(sources=(("product", 0),))
     leaves = tuple((leaf[1], code) for leaf, code in zip(walk.leaves, codes, strict=True))
     for d in {*(leaf[0] for leaf in leaves), *(v.instruction.compute for v in walk.steps), *(v.dtype for v in walk.steps)}:
         dev.require(d)
@@ -277,40 +327,57 @@ def computed_on_the_way(value: Value) -> tuple[Computed, list[Any]] | None:
     walk = _Walk()
     walk.visit(value)
     last = len(walk.steps) - 1
-    if value.numel >= 1 << 31 or (last and _live(walk, (value,)) != [last]):
+    if walk.product is not None or value.numel >= 1 << 31 or (last and _live(walk, (value,)) != [last]):
         return None
-    codes = [DENSE] * len(walk.leaves)
-    if walk.shape is not None:
-        rank, _, codes, _, _ = _layouts(walk.shape, tuple([(leaf[3], leaf[2] != 0) for leaf in walk.leaves]), None)
-        if rank:
-            return None
+    codes = _flat_codes(walk)
+    if codes is None:
+        return None
     dev, key = value.device, (*walk.key, *[leaf[1].index * 8 + code for leaf, code in zip(walk.leaves, codes, strict=True)])
     known = _computed.setdefault(dev, {})
     found = known.get(key)
     if found is None:
         found = known[key] = computed(_chain(walk, dev, codes, [last]))
+    return found, _inline_arguments(walk, codes)
+
+
+def _flat_codes(walk: _Walk) -> list[int] | None:
+    """The leaves' layouts where all of them are read by the element number alone."""
+    if walk.shape is None:
+        return [DENSE] * len(walk.leaves)
+    rank, _, codes, _, _ = _layouts(walk.shape, tuple([(leaf[3], leaf[2] != 0) for leaf in walk.leaves]), None)
+    return None if rank else codes
+
+
+def _inline_arguments(walk: _Walk, codes: list[int]) -> list[Any]:
+    """What a kernel that computes the chain itself is given for it: codegen.fusion.Inlined."""
     places = [leaf[2] for leaf, code in zip(walk.leaves, codes, strict=True) if code != DENSE]
-    return found, [*[leaf[0].block.mem for leaf in walk.leaves], *places, *walk.numbers]
+    return [*[leaf[0].block.mem for leaf in walk.leaves], *places, *walk.numbers]
 
 
 def _flush_one(value: Value) -> bool:
-    """The quick way for a single operator on element-aligned realised operands; False where the general way is needed."""
+    """The quick way for a single operator on element-aligned operands, realised or one a product; False where the general way is needed."""
     instruction = value.instruction
     key = [instruction.id]
     memory, numbers = [], []
+    product = arg = None
     for arg in value.args:
         if type(arg) is Value:
-            if arg.block is None:
+            if arg.block is not None:
+                memory.append(arg.block.mem)
+                key.append(arg.dtype.index)
+            elif product is None and type(arg.instruction) is Deferred:
+                product = arg
+                key.append(arg.instruction.id)
+            else:
                 return False
-            memory.append(arg.block.mem)
-            key.append(arg.dtype.index)
         elif type(arg) is Read:
             return False
         else:
             numbers.append(arg)
             key.append(-1)
+    arg = None  # it may hold the product
     n = value.numel
-    if instruction.compute.is_complex or n >= 1 << 31 or n * value.dtype.itemsize >= STREAMED:
+    if instruction.compute.is_complex or n >= 1 << 31 or (n * value.dtype.itemsize >= STREAMED if product is None else _getrefcount(product) > _BARE):
         return False
     dev = value.device
     singles = _singles.get(dev)
@@ -318,17 +385,29 @@ def _flush_one(value: Value) -> bool:
         singles = _singles[dev] = {}
     found = singles.get(tuple(key))
     if found is None:
-        kernel = flush((value,))
-        if len(set(map(id, memory))) == len(memory):  # an operand given twice is one leaf of that kernel
-            singles[tuple(key)] = kernel
+        fused, product = product is not None, None  # which would count as wanted
+        found = flush((value,))
+        if len(set(map(id, memory))) == len(memory) and fused == (type(found) is Continued):  # an operand given twice is one leaf there
+            singles[tuple(key)] = found
         return True
     block = dev.allocator.allocate(n * value.dtype.itemsize)
-    global_size, local_size = groups(dev, n)
-    found(global_size, local_size, block.mem, *memory, n, *numbers, *value.scalars)
-    value.block = block
-    value.args = value.scalars = ()
-    value.instruction = None
+    if product is None:
+        global_size, local_size = groups(dev, n)
+        found(global_size, local_size, block.mem, *memory, n, *numbers, *value.scalars)
+    else:
+        product.instruction.launch(found, [block.mem, *memory, *numbers, *value.scalars])
+    settle(value, block)
     return True
+
+
+def _bare() -> int:
+    """References to a product that ``_flush_one`` counts where nobody else wants it."""
+    value = Value(None, cast(Any, None), None, 1, args=(Value(None, cast(Any, None), None, 1),))
+    product = value.args[0]
+    return _getrefcount(product)
+
+
+_BARE = _bare()
 
 
 def realize(value: Value) -> Any:
@@ -337,9 +416,23 @@ def realize(value: Value) -> Any:
         if value.numel == 0:
             value.block = value.device.allocator.allocate(0)
             value.args, value.instruction = (), None
+        elif type(value.instruction) is Deferred:
+            block = value.device.allocator.allocate(value.numel * value.dtype.itemsize)
+            value.instruction.launch(value.dtype, [block.mem])
+            settle(value, block)
         elif not _flush_one(value):
             flush((value,))
     return value.block
+
+
+def put_off(value: Value) -> None:
+    """Notes a deferred value. A few at a time wait on a device: what nobody built on by then had better start."""
+    waiting = value.device.deferred
+    waiting.append(ref(value))
+    if len(waiting) > MOST_DEFERRED:
+        oldest = waiting.pop(0)()
+        if oldest is not None:
+            realize(oldest)
 
 
 def remember(storage: Storage, dev: Device) -> None:

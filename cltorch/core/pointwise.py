@@ -23,7 +23,7 @@ from ..runtime.device import Device
 from ..shape import Size, broadcast_pair, broadcast_strides, contiguous_strides
 from . import autograd, lazy
 from .autograd import Like, OperatorNode, Saved, edge
-from .lazy import LIMIT, flush, realize, remember, sift
+from .lazy import LIMIT, Deferred, flush, realize, remember, sift
 from .modes import modes
 from .storage import Read, Storage, Value
 from .tensor import TYPE_NAMES, Tensor, _new, fresh, isolate, make, unique
@@ -327,8 +327,8 @@ def assign(target: Tensor, source: Tensor) -> None:
 def _write_through(target: Tensor, source: Tensor) -> None:
     storage = target.storage
     value = source.storage.value
-    if value.block is None and value.shape is not None and value.shape != target.shape:
-        realize(value)  # recorded over another shape: its leaves' strides don't fit the target's
+    if value.block is None and (type(value.instruction) is Deferred or (value.shape is not None and value.shape != target.shape)):
+        realize(value)  # no chain, or recorded over another shape: its leaves' strides don't fit the target's
     realize(storage.value)
     inside, elsewhere = _reads(value, storage.value, target)
     if elsewhere or value.block is not None:
@@ -350,7 +350,7 @@ def _reads(value: Value, memory: Value, target: Tensor) -> tuple[int, bool]:
     for arg in value.args:
         if type(arg) is Value:
             if arg is memory:
-                count, elsewhere = count + 1, elsewhere or not target.is_contiguous() or target.offset != 0
+                count, elsewhere = count + 1, elsewhere or type(value.instruction) is Deferred or not target.is_contiguous() or target.offset != 0
             elif arg.block is None:
                 more, other = _reads(arg, memory, target)
                 count, elsewhere = count + more, elsewhere or other or more > 0

@@ -52,28 +52,38 @@ class Problem(NamedTuple):
         a, b, add, c = (steps.transposed() for steps in (self.b, self.a, self.add, self.c))
         return self._replace(m=self.n, n=self.m, a=a, b=b, add=add, c=c)
 
-    def tail(self, *places: Any) -> tuple:
-        """The arguments from d on, without scalars; ``places`` are d's and c's memory and offset."""
-        d, d_start, c, c_start = places
-        return (d, d_start, *self.add, c, c_start, *self.c, self.m, self.n, self.k, self.inner)
+    def tail(self, d: Any, d_start: int, c: list[Any], c_start: int) -> tuple:
+        """The arguments from d on, without scalars."""
+        return (d, d_start, *self.add, *c, c_start, *self.c, self.m, self.n, self.k, self.inner)
 
 
-# (a's memory, its first element, b's, ..., d's, ..., c's, ..., scalars)
-Launch = Callable[[Any, int, Any, int, Any, int, Any, int, tuple], None]
+class Kinds(dict[Any, Any]):
+    """A kernel for each type of result: a dtype, or a chain that goes on from it (codegen.fusion.Continued). Built when first asked for."""
+
+    def __init__(self, dev: Device, family: str, *entry: str, **params: Any) -> None:
+        self.build = partial(dispatch.kernel, dev, family, *entry, **params)
+
+    def __missing__(self, kind: Any) -> Any:
+        found = self[kind] = self.build(out=kind)
+        return found
+
+
+# (type of the result, a's memory, its first element, b's, ..., d's, ..., c's arguments, first element, scalars)
+Launch = Callable[[Any, Any, int, Any, int, Any, int, list[Any], int, tuple], None]
 ONE = (1, 1, 1)
 
 
 def _grid(dev: Device, p: Problem, chosen: Plan) -> Launch:
     tile = dict(chosen.tunables)
-    kernel = dispatch.kernel(dev, "matmul/grid", dtype=p.d, **tile)
+    kernels = Kinds(dev, "matmul/grid", dtype=p.d, **tile)
     local = (tile["TN"] // tile["RN"], tile["TM"] // tile["RM"], 1)
     slices = [(first, p._replace(m=rows), (ceil(p.n, tile["TN"]) * local[0], ceil(rows, tile["TM"]) * local[1], p.batch))
               for first, rows in bounded(p.m, p.n * p.k * p.batch, tile["TM"])]
 
-    def launch(a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: Any, c_start: int, scalars: tuple) -> None:
+    def launch(kind: Any, a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: list[Any], c_start: int, scalars: tuple) -> None:
         for first, part, size in slices:
             tail = part.tail(d, d_start + first * p.add.row, c, c_start + first * p.c.row)
-            kernel(size, local, a, a_start + first * p.a.row, *p.a, b, b_start, *p.b, *tail, *scalars)
+            kernels[kind](size, local, a, a_start + first * p.a.row, *p.a, b, b_start, *p.b, *tail, *scalars)
 
     return launch
 
@@ -89,26 +99,26 @@ def _preferred(dev: Device, family: str, d: dtype, chosen: Plan) -> dict[str, in
 
 
 def _small(dev: Device, p: Problem, chosen: Plan) -> Launch:
-    kernel = dispatch.kernel(dev, "matmul/small", dtype=p.d, **_preferred(dev, "matmul/small", p.d, chosen))
+    kernels = Kinds(dev, "matmul/small", dtype=p.d, **_preferred(dev, "matmul/small", p.d, chosen))
     rows = max(1, 4096 // max(p.n * p.k, 1), ceil(p.m * p.batch, dev.compute_units * ITEMS_PER_UNIT))
     size = (ceil(p.m * p.batch, rows), 1, 1)
 
-    def launch(a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: Any, c_start: int, scalars: tuple) -> None:
-        kernel(size, ONE, a, a_start, *p.a, b, b_start, *p.b, *p.tail(d, d_start, c, c_start), *scalars, p.batch, rows)
+    def launch(kind: Any, a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: list[Any], c_start: int, scalars: tuple) -> None:
+        kernels[kind](size, ONE, a, a_start, *p.a, b, b_start, *p.b, *p.tail(d, d_start, c, c_start), *scalars, p.batch, rows)
 
     return launch
 
 
 def _dot(dev: Device, p: Problem, chosen: Plan) -> Launch:
-    kernel = dispatch.kernel(dev, "matmul/dot", chosen.way, dtype=p.d, **_preferred(dev, "matmul/dot", p.d, chosen))
+    kernels = Kinds(dev, "matmul/dot", chosen.way, dtype=p.d, **_preferred(dev, "matmul/dot", p.d, chosen))
     columns = min(p.n, 64)
     across = ceil(p.n, columns)
     rows = max(8, ceil(p.m * across * p.batch, dev.compute_units * ITEMS_PER_UNIT * 8) * 8)
     size = (across, ceil(p.m, rows), p.batch)
     left, right = (p.a.row, p.a.outer, p.a.inner), (p.b.column, p.b.outer, p.b.inner)
 
-    def launch(a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: Any, c_start: int, scalars: tuple) -> None:
-        kernel(size, ONE, a, a_start, *left, b, b_start, *right, *p.tail(d, d_start, c, c_start), *scalars, rows, columns)
+    def launch(kind: Any, a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: list[Any], c_start: int, scalars: tuple) -> None:
+        kernels[kind](size, ONE, a, a_start, *left, b, b_start, *right, *p.tail(d, d_start, c, c_start), *scalars, rows, columns)
 
     return launch
 
@@ -116,8 +126,8 @@ def _dot(dev: Device, p: Problem, chosen: Plan) -> Launch:
 class _Packed:
     """An operand's panels: how to make them anew, and the strides of their batches. A broadcast batch is packed once."""
 
-    def __init__(self, dev: Device, p: Problem, kernel: Any, steps: Steps, step: int, kstep: int, count: int, each: int, deep: int) -> None:
-        self.allocate, self.kernel = dev.allocator.allocate, kernel
+    def __init__(self, dev: Device, p: Problem, kernels: Kinds, steps: Steps, step: int, kstep: int, count: int, each: int, deep: int) -> None:
+        self.allocate, self.kernels = dev.allocator.allocate, kernels
         panels, shared = ceil(count, each), steps.outer == 0 and steps.inner == 0
         stride = panels * each * p.k * (2 if p.d.is_complex else 1)
         self.size = (panels, ceil(p.k, deep), 1 if shared else p.batch)
@@ -125,15 +135,15 @@ class _Packed:
         self.batches = (0, 0) if shared else (stride * p.inner, stride)
         self.before, self.after = (step, kstep, steps.outer, steps.inner), (count, p.k, p.inner)
 
-    def make(self, memory: Any, start: int) -> Any:
+    def make(self, kind: Any, memory: Any, start: int) -> Any:
         block = self.allocate(self.bytes)
-        self.kernel(self.size, ONE, memory, start, *self.before, block.mem, *self.after)
+        self.kernels[kind](self.size, ONE, memory, start, *self.before, block.mem, *self.after)
         return block
 
 
 def _panel(dev: Device, p: Problem, chosen: Plan) -> Launch:
     tile = {**dispatch.tuned(dev, "matmul/panel"), **dict(chosen.tunables)}
-    kernel = partial(dispatch.kernel, dev, "matmul/panel", dtype=p.d, way=chosen.way, **tile)
+    kernels = partial(Kinds, dev, "matmul/panel", dtype=p.d, way=chosen.way, **tile)
     height, width = tile["MR"], tile["NV"] * tile["VW"]
     down, across = ceil(p.m, height), ceil(p.n, width)
     share = down * across * p.batch // (ITEMS_PER_UNIT * dev.compute_units)
@@ -147,22 +157,22 @@ def _panel(dev: Device, p: Problem, chosen: Plan) -> Launch:
     tiles = ceil(down, parts)
     panels = max(1, min(most // tiles, across, share // tiles))  # of whole pages of b's rows, or of what was copied
     size = (ceil(across, panels), ceil(down, tiles), p.batch)
-    product = kernel(chosen.way)
-    left = _Packed(dev, p, kernel("pack_a"), p.a, p.a.row, p.a.column, p.m, height, tile["KC"]) if chosen.way == "panel_packed" else None
+    products = kernels(chosen.way)
+    left = _Packed(dev, p, kernels("pack_a"), p.a, p.a.row, p.a.column, p.m, height, tile["KC"]) if chosen.way == "panel_packed" else None
     packed = chosen.way in ("panel_half", "panel_packed")
-    right = _Packed(dev, p, kernel("pack_b"), p.b, p.b.column, p.b.row, p.n, width, tile["KC"]) if packed else None
+    right = _Packed(dev, p, kernels("pack_b"), p.b, p.b.column, p.b.row, p.n, width, tile["KC"]) if packed else None
     a_steps = (0, 0, *left.batches) if left else tuple(p.a)
     b_steps = (0, *right.batches) if right else (p.b.row, p.b.outer, p.b.inner)
 
-    def launch(a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: Any, c_start: int, scalars: tuple) -> None:
+    def launch(kind: Any, a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: list[Any], c_start: int, scalars: tuple) -> None:
         held = []
         if left:
-            held.append(left.make(a, a_start))
+            held.append(left.make(kind, a, a_start))
             a, a_start = held[-1].mem, 0
         if right:
-            held.append(right.make(b, b_start))
+            held.append(right.make(kind, b, b_start))
             b, b_start = held[-1].mem, 0
-        product(size, ONE, a, a_start, *a_steps, b, b_start, *b_steps, *p.tail(d, d_start, c, c_start), *scalars, tiles, panels)
+        products[kind](size, ONE, a, a_start, *a_steps, b, b_start, *b_steps, *p.tail(d, d_start, c, c_start), *scalars, tiles, panels)
 
     return launch
 
@@ -211,22 +221,25 @@ class Product:
         return (*c.scalar_arguments(alpha), *c.scalar_arguments(beta), (alpha != 1) + 2 * added)
 
     def __call__(self, a: Tensor, b: Tensor, add: Tensor | None = None, alpha: Number = 1, beta: Number = 1) -> Tensor:
-        out = dispatch.empty(self.shape, self.d, self.dev)
         if not self.starts:
-            return out
+            return dispatch.empty(self.shape, self.d, self.dev)
         if alpha == 1 == beta:
             scalars = self.plain_scalars if add is None else self.add_scalars
         else:
             scalars = self.scalars(alpha, beta, add is not None)
-        memory = dispatch.buffer(out)
-        added, added_start = (memory, 0) if add is None else (dispatch.buffer(add), add.offset)
+        operands = (a, b) if add is None else (a, b, add)
+        added, added_start = (None, 0) if add is None else (dispatch.buffer(add), add.offset)
         if self.swap:
             a, b = b, a
-        first, second = dispatch.buffer(a), dispatch.buffer(b)
-        for start in self.starts:
-            x, y = (start[1], start[0]) if self.swap else (start[0], start[1])
-            self.launch(first, a.offset + x, second, b.offset + y, added, added_start + start[2], memory, start[3], scalars)
-        return out
+        first, first_start, second, second_start = dispatch.buffer(a), a.offset, dispatch.buffer(b), b.offset
+
+        def launch(kind: Any, results: list[Any]) -> None:
+            more = results[0] if added is None else added
+            for start in self.starts:
+                x, y = (start[1], start[0]) if self.swap else (start[0], start[1])
+                self.launch(kind, first, first_start + x, second, second_start + y, more, added_start + start[2], results, start[3], scalars)
+
+        return dispatch.deferred(self.shape, self.d, self.dev, launch, *operands)
 
 
 def _fold(m: int, sizes: tuple, batches: tuple, where: list) -> tuple[int, tuple, tuple]:

@@ -33,10 +33,11 @@ class Device:
     ``quirks`` in force switched off what is ``disabled``. ``lost``: why it refuses work, or "". ``unfinished``: work was lost with it.
     ``checks``: functions that run once, when the host next waits (they raise errors that kernels reported).
     ``recorded``: weak references to storages whose content may still wait for its launch; above ``recorded_limit`` they are sifted.
+    ``deferred``: weak references to the last results whose launch was put off.
     ``recorder``, where not None, receives launches, copies and fills instead of the queue (graph.py).
     """
 
-    __slots__ = ("__weakref__", "_recorder", "allocator", "checks", "cl_device", "compute_units", "context", "disabled", "driver_version",
+    __slots__ = ("__weakref__", "_recorder", "allocator", "checks", "cl_device", "compute_units", "context", "deferred", "disabled", "driver_version",
                  "engine", "extensions", "global_mem_size", "has_fp64", "index", "inflight", "inline_device", "kernels", "kind", "lanes",
                  "local_mem_size", "lost", "max_alloc", "max_work_group_size", "name", "observers", "platform_name", "programs", "queues",
                  "quirks", "recorded", "recorded_limit", "rng", "shares_host", "spec", "staged", "strategy", "stream", "submission", "type",
@@ -57,6 +58,7 @@ class Device:
         self.checks: list = []
         self.recorded: list = []
         self.recorded_limit = 1024
+        self.deferred: list = []
         self.lanes: list = []
         self.rng: Any = {}
         self.observers = chosen_observers()

@@ -32,6 +32,7 @@ lane = tile.module.lane(dtype)
 parts = ("x", "y") if dtype.is_complex else ("",)
 %>
 ${tile.types(dtype, VW)}
+${out.definition("c")}
 <%def name="product(kname, R, C)">
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 void ${kname}(
@@ -79,7 +80,7 @@ void ${kname}(
         }
         ${dtype.c} v = ${f"({dtype.c})(sx, sy)" if dtype.is_complex else tile.module.finished(dtype, "s")};
         ${tile.scale(dtype, "d", f"from + z0 * ds0 + z1 * ds1 + (r0 + {p}) * dr + (j0 + {q}) * dc")}
-        ${dtype.store("c", f"to + z0 * cs0 + z1 * cs1 + (r0 + {p}) * cr + (j0 + {q}) * cc", "v")};
+        ${out.store("c", f"to + z0 * cs0 + z1 * cs1 + (r0 + {p}) * cr + (j0 + {q}) * cc", "v")};
       }
 % endfor
 % endfor

@@ -18,6 +18,7 @@ TUNABLES = dict(
 )
 CONSTRAINTS = ("TM % RM == 0 and TN % RN == 0", "TM // RM * (TN // RN) <= work_group", "TK * (TM + TN + 2) * 4 <= local_bytes", "RM * RN <= 64")
 %>
+${out.definition("c")}
 __kernel __attribute__((reqd_work_group_size(${TN // RN}, ${TM // RM}, 1)))
 void grid(
   __global const ${dtype.storage} *restrict a, const long ao, const long ar, const long ak, const long as0, const long as1,
@@ -33,6 +34,6 @@ void grid(
                "ak == 1", "bk == 1")}
   <%block:each t="${dtype}" TM="${TM}" TN="${TN}" RM="${RM}" RN="${RN}" m="m" n="n">
       ${tile.scale(dtype, "d", "from + z0 * ds0 + z1 * ds1 + row * dr + column * dc")}
-      ${dtype.store("c", "to + z0 * cs0 + z1 * cs1 + row * cr + column * cc", "v")};
+      ${out.store("c", "to + z0 * cs0 + z1 * cs1 + row * cr + column * cc", "v")};
   </%block:each>
 }

@@ -39,6 +39,7 @@ in_place = lane == dtype.storage or dtype.s in ("i32", "i64")  # elements lie in
 one_group = "__kernel __attribute__((reqd_work_group_size(1, 1, 1)))"
 %>
 ${tile.types(dtype, VW)}
+${out.definition("c")}
 <%def name="packer(kname, R, planar)">
 ${one_group}
 void ${kname}(__global const ${dtype.storage} *restrict src, const long start, const long step, const long kstep, const long s0, const long s1,
@@ -93,11 +94,11 @@ void ${kname}(__global const ${dtype.storage} *restrict src, const long start, c
         }
         const int rows = min(${MR}, m - r * ${MR}), columns = min(${NR}, n - column);
         const long row = (long)r * ${MR};
-        __global ${dtype.storage} *const out = c + to + z0 * cs0 + z1 * cs1 + row * cr + column * cc;
+        const long place = to + z0 * cs0 + z1 * cs1 + row * cr + column * cc;
         __global const ${dtype.storage} *const add = d + from + z0 * ds0 + z1 * ds1 + row * dr + column * dc;
 % if in_place:
         if (rows == ${MR} && columns == ${NR} && straight) {
-          ${tile.write(MR, NV)}
+          ${tile.write(dtype, MR, NV, "kept")}
           continue;
         }
 % endif
@@ -181,7 +182,9 @@ void panel_local(
   V sums[${NV * MR * TILES}], near[${NV * KC}];
   E held[${MR * KC * ROWS}];
   ${tile.locals(dtype)}
+% if in_place:
   const int straight = cc == 1 && (scaled == 0 || (scaled == 2 && dc == 1));
+% endif
   const int first = get_global_id(1) * tiles, last = min(first + tiles, (m + ${MR - 1}) / ${MR});
   const int left = get_global_id(0) * panels, right = min(left + panels, (n + ${NR - 1}) / ${NR});
   __global const E *const pa = (__global const E *)a + ao + z0 * as0 + z1 * as1;

@@ -27,6 +27,7 @@ planes = len(tile.module.planes(dtype))
       }
 </%def>
 typedef ${tile.module.lane(dtype)} E;
+${out.definition("c")}
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 void small(
   __global const ${dtype.storage} *restrict a, const long ao, const long ar, const long ak, const long as0, const long as1,
@@ -48,7 +49,7 @@ void small(
       } else {
         ${sums("columns", "bc")}
       }
-      __global ${dtype.storage} *const out = c + to + z0 * cs0 + z1 * cs1 + row * cr + column * cc;
+      const long place = to + z0 * cs0 + z1 * cs1 + row * cr + column * cc;
       __global const ${dtype.storage} *const add = d + from + z0 * ds0 + z1 * ds1 + row * dr + column * dc;
       const int i = 0;
       ${tile.finish(dtype, VW)}

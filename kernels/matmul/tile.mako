@@ -89,25 +89,34 @@ ${array}[${at(i, j) if at else n}] = c${i}_${j}${p};
 % endfor
 </%def>
 
-## A whole tile of contiguous rows goes out as it is, or with beta times d's rows.
-<%def name="write(MR, NV)">
+## A whole tile of contiguous rows goes out as it is, or with beta times d's rows; through ``array`` where a chain goes on from it.
+<%def name="write(t, MR, NV, array)">
 if (scaled) {
 % for i in range(MR):
   { __global const VU *const more = (__global const VU *)(add + ${i} * dr); ${" ".join(f"c{i}_{j} = (V)(beta) * more[{j}] + c{i}_{j};" for j in range(NV))} }
 % endfor
 }
+% if out.definition("c"):
+${put(t, MR, NV, array)}
+for (int i = 0; i < ${MR}; i++) {
+  const E *const s = (const E *)(${array} + i * ${NV});
+  const long line = place + i * cr;
+  for (int j = 0; j < ${NV * VW}; j++) ${out.store("c", "line + j", finished(t, "s[j]"))};
+}
+% else:
 % for i in range(MR):
-{ __global VU *const line = (__global VU *)(out + ${i} * cr); ${" ".join(f"line[{j}] = c{i}_{j};" for j in range(NV))} }
+{ __global VU *const line = (__global VU *)(c + place + ${i} * cr); ${" ".join(f"line[{j}] = c{i}_{j};" for j in range(NV))} }
 % endfor
+% endif
 </%def>
 
-## Row i of a finished tile goes out through its strides: scaled & 1: times alpha; scaled & 2: plus beta times the
+## Row i of a finished tile goes out through its strides, from element ``place`` on: scaled & 1: times alpha; scaled & 2: plus beta times the
 ## element of d.
 <%def name="finish(t, NR)">
 for (int j = 0; j < columns; j++) {
   ${t.c} v = ${finished(t, "s[j]") if not t.is_complex else f"({t.c})(s[j], s[j + {NR}])"};
   ${scale(t, "add", "i * dr + j * dc")}
-  ${t.store("out", "i * cr + j * cc", "v")};
+  ${out.store("c", "place + i * cr + j * cc", "v")};
 }
 </%def>
 
@@ -116,10 +125,11 @@ if (scaled & 1) v = mul_${t.s}(alpha, v);
 if (scaled & 2) v = mad_${t.s}(beta, ${t.load(pointer, index)}, v);
 </%def>
 
-## Parameters that every product kernel ends with, and what they mean inside: alpha, beta, z0, z1.
+## Parameters that every product kernel ends with, and what they mean inside: alpha, beta, z0, z1. out: the results' type, t or one that a chain goes
+## on from (codegen/fusion.py: Continued).
 <%def name="target(t)">
   __global const ${t.storage} *d, const long from, const long dr, const long dc, const long ds0, const long ds1,
-  __global ${t.storage} *c, const long to, const long cr, const long cc, const long cs0, const long cs1,
+  ${out.results("c")}, const long to, const long cr, const long cc, const long cs0, const long cs1,
   const int m, const int n, const int k, const int inner,
   ${", ".join(t.compute.scalar_parameters("alpha_") + t.compute.scalar_parameters("beta_"))}, const int scaled\
 </%def>
