@@ -23,6 +23,7 @@ TABLE = {v.name: v for v in (
     Variable("STRATEGY", str, "", "wide or grid: forces the kernel strategy of every device (default: by device type)"),
     Variable("EAGER", _flag, False, "1 launches every operator alone instead of fusing chains"),
     Variable("INLINE", _flag, True, "0 gives little launches to the driver's threads too, where they run in the calling thread otherwise (PoCL from pip)"),
+    Variable("COMMAND_BUFFERS", _flag, "", "1 replays graphs through the driver's command buffers on every device that has them, 0 on none (default: on GPUs)"),
     Variable("SYNC", _flag, False, "1 waits after each launch, so that an error names its operator"),
     Variable("DEBUG", int, 0, "1 devices and cache misses, 2 every launch with its time, 3 tunables, 4 kernel sources"),
     Variable("DUMP", str, "", "a folder that receives every rendered kernel and a stand-alone reproducer per launch"),

@@ -15,6 +15,7 @@ from ..runtime import device as devices
 from ..runtime.allocator import Pool
 from ..runtime.device import Device
 from ..runtime.graph import Advancing, Launch, Recording, Refusal
+from ..runtime.segments import buffer_launches
 from ..shape import contiguous_strides
 from . import random
 from .joining import join_launches
@@ -25,6 +26,7 @@ from .tensor import Tensor, isolate, unique
 # Replays: building the joined kernels takes as long as building their members did, which a graph that is used once need not wait for. Little launches
 # save more than half of their time, others a tenth.
 JOINED_AFTER, ALL_JOINED_AFTER = 4, 32
+BUFFERED_AFTER = 2  # command buffers of what isn't joined take the time of a replay or two
 
 
 class _State:
@@ -230,6 +232,8 @@ class Capture:
         self.replays += 1
         if self.replays in (JOINED_AFTER, ALL_JOINED_AFTER):
             join_launches(self.recording, self._live, self.replays == ALL_JOINED_AFTER)
+        if self.replays in (BUFFERED_AFTER, JOINED_AFTER, ALL_JOINED_AFTER):
+            buffer_launches(self.recording)
         self.recording.enqueue()
         if self.checks and not self.dev.checks:
             self.dev.checks.extend(self.checks)

@@ -17,6 +17,7 @@ from .submission import LITTLE
 if TYPE_CHECKING:
     from .device import Device
     from .launch import Kernel
+    from .segments import Segment
     from .submission import Submission
 
 
@@ -32,12 +33,13 @@ class Advancing(int):
 class Bound:
     """A kernel with its arguments set: a kernel object for the device's queue, one for the calling thread (inline.py), as they are needed."""
 
-    __slots__ = ("_args", "_current", "_handles", "_kernel")
+    __slots__ = ("_args", "_current", "_handles", "_kernel", "_recorded")
 
     def __init__(self, kernel: Kernel, args: Sequence) -> None:
         self._kernel, self._args = kernel, list(args)
         self._handles: dict[bool, Any] = {}
         self._current: bool | None = None  # whose kernel object has the arguments of now
+        self._recorded: Any = None
 
     def handle(self, inline: bool) -> Any:
         if self._current is not inline:
@@ -47,8 +49,17 @@ class Bound:
             self._current = inline
         return self._handles[inline]
 
+    def recorded(self) -> Any:
+        """A kernel object for command buffers, with the arguments of now for good: those that are bound later go to another one."""
+        if self._recorded is None:
+            self._recorded = self.handle(False)
+            del self._handles[False]
+            self._current = None
+        return self._recorded
+
     def bind(self, position: int, value: Any) -> None:
         self._args[position] = value
+        self._recorded = None
         if self._current is not None:
             self._handles[self._current].set_arg(position, value)
 
@@ -63,9 +74,12 @@ class Bound:
 
 
 class Launch:
-    """One enqueue of one kernel, or one of the members of a joined one: ``seats`` says which arguments of ``bound`` its own ones are."""
+    """One enqueue of one kernel, or one of the members of a joined one: ``seats`` says which arguments of ``bound`` its own ones are.
 
-    __slots__ = ("args", "bound", "global_size", "kernel", "little", "local_size", "seats")
+    ``rebound``: where its segment (segments.py) looks for the ids of launches that got another argument, or None.
+    """
+
+    __slots__ = ("args", "bound", "global_size", "kernel", "little", "local_size", "rebound", "seats")
 
     def __init__(self, kernel: Kernel, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
         self.kernel, self.global_size, self.local_size, self.args = kernel, global_size, local_size, list(args)
@@ -76,9 +90,14 @@ class Launch:
         """By itself, as it was recorded."""
         self.bound = Bound(self.kernel, self.args)
         self.seats: Sequence[int | None] = range(len(self.args))
+        self.rebound: set[int] | None = None
 
     def bind(self, position: int, value: Any) -> None:
         """Another memory object or number for one argument, from the next enqueue on."""
+        if value is self.args[position]:
+            return
+        if self.rebound is not None:
+            self.rebound.add(id(self))
         scalar = self.kernel.arguments[position].scalar
         self.args[position] = value
         seat = self.seats[position]
@@ -163,7 +182,7 @@ class Recording:
     def __init__(self, device: Device) -> None:
         self.device = device
         self.entries: list[Launch | Command] = []
-        self.steps: Sequence[Launch | Command | Joined] = self.entries  # what is enqueued
+        self.steps: Sequence[Launch | Command | Joined | Segment] = self.entries  # what is enqueued
 
     def launch(self, kernel: Kernel, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
         self.entries.append(Launch(kernel, global_size, local_size, args))

@@ -4,9 +4,7 @@ A check returns "" where the device can do it, else the reason why not; what Ope
 """
 from __future__ import annotations
 
-import ctypes
 import re
-import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -16,7 +14,8 @@ from typing import Any
 import numpy as np
 import pyopencl as cl
 
-from . import platforms
+from . import command_buffer, platforms
+from .submission import Submission
 
 PACKAGE = Path(__file__).resolve().parent.parent
 NEWEST = ("-cl-std=CL3.0", "-cl-std=CL2.0")  # the versions that have subgroups or C11 atomics
@@ -183,52 +182,23 @@ def amd_wmma(bench: Bench) -> str:
     return _driver(bench, "amd") or _product(bench, bench.build("amd_wmma", (*NEWEST, *CORE)).probe, 32, 16, 16, 16)
 
 
-COMMAND_BUFFER_FUNCTIONS = {  # the arguments of cl_khr_command_buffer's functions; all but the first return a status
-    "clCreateCommandBufferKHR": (ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p),
-    "clCommandNDRangeKernelKHR": (*(ctypes.c_void_p,) * 4, ctypes.c_uint, *(ctypes.c_void_p,) * 3, ctypes.c_uint, *(ctypes.c_void_p,) * 3),
-    "clFinalizeCommandBufferKHR": (ctypes.c_void_p,),
-    "clEnqueueCommandBufferKHR": (ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p),
-    "clReleaseCommandBufferKHR": (ctypes.c_void_p,),
-}
-
-
-def extension_functions(platform: Any) -> dict[str, Any]:
-    """cl_khr_command_buffer's functions, as far as the platform has them. pyopencl wraps none, but links the loader that finds them."""
-    loader = ctypes.CDLL("OpenCL" if sys.platform == "win32" else cl._cl.__file__)
-    find = loader.clGetExtensionFunctionAddressForPlatform
-    find.restype, find.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p)
-    found = {}
-    for name, arguments in COMMAND_BUFFER_FUNCTIONS.items():
-        address = find(platform.int_ptr, name.encode())
-        if address:
-            result = ctypes.c_void_p if name.startswith("clCreate") else ctypes.c_int
-            found[name] = ctypes.CFUNCTYPE(result, *arguments)(address)
-    return found
-
-
 def command_buffers(bench: Bench) -> str:
-    """One recorded launch, enqueued twice by cl_khr_command_buffer."""
-    functions = extension_functions(bench.found.platform)
-    missing = [name for name in COMMAND_BUFFER_FUNCTIONS if name not in functions]
-    if missing:
-        return f"the driver has no {missing[0]}"
-    create, record, finalize, enqueue, release = (functions[name] for name in COMMAND_BUFFER_FUNCTIONS)
-    kernel, memory = bench.build("command_buffers", CORE).probe, bench.memory(np.ones(8, np.int32))
-    kernel.set_args(memory)
-    queues, status, size = (ctypes.c_void_p * 1)(bench.queue.int_ptr), ctypes.c_int(0), (ctypes.c_size_t * 1)(8)
-    recorded = create(1, queues, None, ctypes.byref(status))
-    if status.value or not recorded:
-        return f"clCreateCommandBufferKHR failed with status {status.value}"
-    done = [record(recorded, None, None, kernel.int_ptr, 1, None, size, size, 0, None, None, None), finalize(recorded)]
-    for _ in range(2):
-        if not any(done):
-            done.append(enqueue(0, None, recorded, 0, None, None))
-            bench.queue.finish()
-    release(recorded)
-    if any(done):
-        return f"recording, closing and enqueuing a command buffer gave the statuses {done}"
-    got, i = bench.read(memory, np.empty(8, np.int32)), np.arange(8)
-    return "" if np.array_equal(got, 3 * (3 + i) + i) else f"two runs of a command buffer gave {got.tolist()}"
+    """Two launches recorded in order by cl_khr_command_buffer, enqueued twice without waiting and released while they are pending."""
+    reason = command_buffer.unfit(bench.device)
+    if reason:
+        return reason
+    program, memory, factors = bench.build("command_buffers", CORE), bench.memory(np.ones(8, np.int32)), (3, 5)
+    kernels = [cl.Kernel(program, "probe") for _ in factors]
+    for kernel, factor in zip(kernels, factors, strict=True):
+        kernel.set_args(memory, np.int32(factor))
+    recorded, submission = command_buffer.CommandBuffer(bench.queue, [(kernel, (8,), (1,)) for kernel in kernels]), Submission(bench.queue)
+    recorded.enqueue(submission)
+    recorded.enqueue(submission)
+    recorded.release()
+    got, want, i = bench.read(memory, np.empty(8, np.int32)), np.ones(8, np.int32), np.arange(8, dtype=np.int32)
+    for factor in factors * 2:
+        want = factor * want + i
+    return "" if np.array_equal(got, want) else f"two runs of a command buffer gave {got.tolist()}"
 
 
 def brief(error: BaseException) -> str:

@@ -43,6 +43,7 @@ PROBES = {check.__name__: Probe(check, check.__name__, (check.__doc__ or "").str
 SECONDS = 60  # for all probes of a device: a driver that hangs is given up
 COMMAND = "from cltorch.runtime import probes; probes.child()"
 MARK = "cltorch-probe "
+OFF = "off: CLTORCH_DISABLE"
 IDENTITY = ("platform_name", "name", "version", "driver_version")
 _LOCK = threading.Lock()
 _known: dict[tuple[str, ...], dict[str, str]] = {}
@@ -50,16 +51,21 @@ _known: dict[tuple[str, ...], dict[str, str]] = {}
 
 def has(device: Device, name: str) -> bool:
     """Whether a device has an extra, probed at the first question. ValueError for a name that no probe has."""
+    return answer(device, name) == "yes"
+
+
+def answer(device: Device, name: str) -> str:
+    """One probe's answer: "yes", "no: why", or "off: CLTORCH_DISABLE". ValueError for a name that no probe has."""
     if name not in PROBES:
         raise ValueError(f"there is no probe {name!r}; the probes are {', '.join(PROBES)}")
-    return name not in disabled() and _answers(device, [name])[name] == "yes"
+    return OFF if name in disabled() else _answers(device, [name])[name]
 
 
 def results(device: Device) -> dict[str, str]:
     """Every probe's answer: "yes", "no: why", or "off: CLTORCH_DISABLE". Probes what was not asked before: seconds for a new driver."""
     off = disabled()
     answers = _answers(device, [name for name in PROBES if name not in off])
-    return {name: "off: CLTORCH_DISABLE" if name in off else answers[name] for name in PROBES}
+    return {name: OFF if name in off else answers[name] for name in PROBES}
 
 
 def disabled() -> frozenset[str]:
