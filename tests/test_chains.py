@@ -10,6 +10,7 @@ import cltorch as torch
 from cltorch.core import lazy
 from cltorch.dtype import ALL
 from cltorch.runtime.device import get
+from cltorch.runtime.observe import Observer
 from cltorch.testing import assert_close
 
 LAZY = pytest.mark.skipif(lazy.EAGER, reason="CLTORCH_EAGER=1 launches every operator alone")
@@ -275,3 +276,85 @@ def test_a_chain_on_the_way_reads_what_was_there_when_it_was_recorded(device: An
     chain = x * 3
     x.mul_(5)
     assert chain.sum().item() == 3000 and x.sum().item() == 5000 and chain.tolist() == [3.0] * 1000
+
+
+class Kernels(Observer):
+    """The templates of what a device launches, in order."""
+
+    def __init__(self) -> None:
+        self.launched: list[str] = []
+
+    def launched_by(self, dev: Any, call: Any) -> list[str]:
+        self.launched.clear()
+        dev.watch(self)
+        try:
+            call()
+        finally:
+            dev.unwatch(self)
+        return list(self.launched)
+
+    def before(self, kernel: Any, global_size: Any, local_size: Any, args: Any) -> None:
+        self.launched.append(kernel.program.label)
+
+
+@pytest.mark.parametrize("d", [torch.float32, torch.float16, torch.int32, torch.complex64], ids=str)
+@pytest.mark.parametrize("m, k, n", [(3, 5, 4), (1, 300, 70), (70, 300, 1), (16, 1000, 40), (33, 70, 41), (70, 64, 512), (130, 600, 260)])
+def test_products_with_a_chain_equal_operators_alone(device: Any, d: Any, m: int, k: int, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    a, b, c = (torch.tensor(rng.integers(-3, 4, s), device=device).to(d) for s in ((m, k), (k, n), (m, n)))
+    bias = torch.tensor(rng.integers(-3, 4, n), device=device).to(d)
+
+    def results() -> list[np.ndarray]:
+        held = a @ b
+        outs = [(a @ b) * 2 + c, held * c, held, torch.addmm(bias, a, b) * 3, (b.t() @ a.t()) * 5, (a @ b)[1:] * 2, (a @ b) * bias, (a @ b) + (c @ c.t()) @ c,
+                a @ b * (a @ b), (a[None] @ torch.stack([b, b + b])) * 2]
+        return [t.numpy(force=True) for t in outs]
+
+    fused = results()
+    monkeypatch.setattr(lazy, "EAGER", True)
+    for got, want in zip(fused, results(), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@LAZY
+def test_a_product_and_what_follows_are_one_launch(device: Any) -> None:
+    F, dev = torch.nn.functional, get(device.type, device.index)
+    x, w, b = torch.randn(64, 100, device=device), torch.randn(100, 100, device=device, requires_grad=True), torch.randn(100, device=device)
+    realise, seen = (lambda t: lazy.realize(t.storage.value)), Kernels()
+
+    def labels(call: Any) -> set[str]:
+        return {label.split("/")[0] for label in seen.launched_by(dev, call)}
+
+    assert labels(lambda: realise(F.linear(x, w, b).relu() + x)) == {"matmul"}
+    hidden = F.linear(x, w, b)
+    out = F.gelu(hidden)
+    assert labels(lambda: realise(out)) == {"matmul"} and not pending(hidden) and not pending(out), "what somebody holds is written by the same launch"
+    assert labels(lambda: F.linear(x, w, b)) == set(), "a product that nobody holds is never launched"
+    assert labels(lambda: realise((x @ w)[:, :50] * 2)) == {"matmul", "mul"}, "a chain over part of it reads it from memory"
+
+
+@LAZY
+def test_few_launches_are_put_off(device: Any) -> None:
+    x = torch.randn(8, 8, device=device)
+    y = [x @ x for _ in range(lazy.MOST_DEFERRED + 3)]
+    assert [pending(t) for t in y] == [False] * 3 + [True] * lazy.MOST_DEFERRED
+    torch.cuda.synchronize(device)
+    assert not any(map(pending, y))
+
+
+def test_a_product_reads_what_was_there_when_it_was_recorded(device: Any) -> None:
+    x, w = torch.ones(4, 3, device=device), torch.ones(3, 5, device=device)
+    y, z = x @ w, torch.zeros(4, 5, device=device)
+    w.mul_(2)
+    x[0] = 7
+    z[:, 1:] = y[:, 1:]
+    assert y.tolist() == [[3.0] * 5] * 4 and z[:, 1:].tolist() == [[3.0] * 4] * 4
+    x[:, :] = x @ torch.ones(3, 3, device=device)
+    assert x.tolist() == [[21.0] * 3] + [[3.0] * 3] * 3
+
+
+def test_a_gradient_to_weights_is_not_put_off(device: Any) -> None:
+    x, w = torch.randn(4, 3, device=device), torch.randn(3, 5, device=device, requires_grad=True)
+    (gradient,) = torch.autograd.grad((x @ w).sum(), w)
+    assert not pending(gradient)
+    np.testing.assert_allclose(gradient.numpy(force=True), np.repeat(x.numpy(force=True).sum(0)[:, None], 5, 1), rtol=1e-5, atol=1e-5)

@@ -215,8 +215,9 @@ def test_linear_with_bias_is_one_product_and_no_copy(device: Any, monkeypatch: p
     gemm.prepared.cache_clear()
     linalg._linear_of.cache_clear()
     x, w, b = (cltorch.tensor(values(s), device=device) for s in ((64, 784), (512, 784), (512,)))
-    F(cltorch).linear(x, w, b)
-    F(cltorch).linear(cltorch.tensor(values((40, 64, 100))[:, :, ::1], device=device), cltorch.tensor(values((100, 300)), device=device).t(), None)
+    held = [F(cltorch).linear(x, w, b)]
+    held.append(F(cltorch).linear(cltorch.tensor(values((40, 64, 100))[:, :, ::1], device=device), cltorch.tensor(values((100, 300)), device=device).t(), None))
+    cltorch.cuda.synchronize(device)
     gemm.prepared.cache_clear()
     linalg._linear_of.cache_clear()
     assert all(name.startswith("matmul/") for name in calls)
@@ -267,7 +268,7 @@ def test_blocks_for_gpus_of_every_size(side: int, each: int, device: Any) -> Non
     b, y = operand(device, (37, 65), float32, "plain", 2)
     dev = x._dev
     tile = {"TM": side, "TN": side, "TK": 8, "RM": each, "RN": each}
-    kernel = dispatch.kernel(dev, "matmul/grid", dtype=float32, **tile)
+    kernel = dispatch.kernel(dev, "matmul/grid", dtype=float32, out=float32, **tile)
     out = cltorch.zeros(70, 65, device=device)
     items = side // each
     c = (dispatch.buffer(out), 0, 65, 1, 0, 0)

@@ -193,7 +193,8 @@ def computed(chain: Chain) -> Computed:
 def continued(chain: Chain, d: dtype) -> Continued:
     """A chain over a kernel's result of type d (sources "product") and dense, shifted and single leaves as a type to write to."""
     stores = [f"    {ctype(chain.steps[k].result).store(f'o{n}', 'i', f'v{k}')};" for n, k in enumerate(chain.outputs)]
-    return Continued(**_inlined(chain, d, [ctype(chain.steps[k].result).results(f"o{n}") for n, k in enumerate(chain.outputs)], stores))
+    outputs = [f"__global {ctype(chain.steps[k].result).storage} *restrict o{n}" for n, k in enumerate(chain.outputs)]
+    return Continued(**_inlined(chain, d, outputs, stores))
 
 
 def _inlined(chain: Chain, d: dtype, outputs: Sequence[str], end: Sequence[str]) -> dict[str, Any]:
@@ -201,5 +202,4 @@ def _inlined(chain: Chain, d: dtype, outputs: Sequence[str], end: Sequence[str])
     body = [f"    {_leaf(chain, n)}" for n in range(len(chain.leaves))] + [_step_text(chain, k, scalars) for k in range(len(chain.steps))]
     leaves = [ctype(d).parameters(f"p{n}") for n, (d, _) in enumerate(chain.leaves)]
     given = tuple((kind, word) for kind, _, word in (text.rpartition(" ") for text in (*outputs, *leaves, *_places(chain, "uint"), *scalars)))
-    given = tuple((f"{kind} *", word[1:]) if word[0] == "*" else (kind, word) for kind, word in given)
     return {**{f.name: getattr(ctype(d), f.name) for f in fields(CType) if f.init}, "body": "\n".join([*body, *end]) + "\n", "given": given}
