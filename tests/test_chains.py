@@ -318,18 +318,18 @@ def test_products_with_a_chain_equal_operators_alone(device: Any, d: Any, m: int
 
 @LAZY
 def test_a_product_and_what_follows_are_one_launch(device: Any) -> None:
-    F, dev = torch.nn.functional, get(device.type, device.index)
+    functional, dev = torch.nn.functional, get(device.type, device.index)
     x, w, b = torch.randn(64, 100, device=device), torch.randn(100, 100, device=device, requires_grad=True), torch.randn(100, device=device)
     realise, seen = (lambda t: lazy.realize(t.storage.value)), Kernels()
 
     def labels(call: Any) -> set[str]:
         return {label.split("/")[0] for label in seen.launched_by(dev, call)}
 
-    assert labels(lambda: realise(F.linear(x, w, b).relu() + x)) == {"matmul"}
-    hidden = F.linear(x, w, b)
-    out = F.gelu(hidden)
+    assert labels(lambda: realise(functional.linear(x, w, b).relu() + x)) == {"matmul"}
+    hidden = functional.linear(x, w, b)
+    out = functional.gelu(hidden)
     assert labels(lambda: realise(out)) == {"matmul"} and not pending(hidden) and not pending(out), "what somebody holds is written by the same launch"
-    assert labels(lambda: F.linear(x, w, b)) == set(), "a product that nobody holds is never launched"
+    assert labels(lambda: functional.linear(x, w, b)) == set(), "a product that nobody holds is never launched"
     assert labels(lambda: realise((x @ w)[:, :50] * 2)) == {"matmul", "mul"}, "a chain over part of it reads it from memory"
 
 
