@@ -10,7 +10,7 @@ from oracle import F, Input, same, values
 
 import cltorch
 from cltorch import codegen
-from cltorch.ops import convolution_launch
+from cltorch.ops import convolution_launch, convolution_winograd
 
 torch = pytest.importorskip("torch")
 
@@ -171,7 +171,8 @@ def test_tiles_stay_within_their_bounds(axis: tuple, channels: int, rows: int) -
 
 @pytest.mark.parametrize("register", [16, 32])
 def test_processors_with_other_vector_registers(register: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolution_launch, "vector_bytes", lambda dev, family: register)
+    for module in (convolution_launch, convolution_winograd):
+        monkeypatch.setattr(module, "vector_bytes", lambda dev, family: register)
     caches = (convolution_launch._correlation, convolution_launch._weight_gradient)
     for cache in caches:
         cache.cache_clear()

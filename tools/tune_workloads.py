@@ -154,8 +154,12 @@ PRODUCTS = (Workload(normal((512, 512), (512, 512)), lambda a, b: a @ b, np.matm
             Workload(normal((8, 130, 70), (8, 70, 90)), lambda a, b: a.bmm(b), np.matmul))
 FUSED_ATTENTION = (Workload(normal(*[(4, 4, 200, 64)] * 3), F.scaled_dot_product_attention, attention),
                    Workload(normal(*[(2, 2, 67, 16)] * 4), attention_gradient, attention_gradient_reference))
-CONVOLUTIONS = (Workload(normal((4, 32, 28, 28), (64, 32, 3, 3)), lambda x, w: F.conv2d(x, w, padding=1), convolution),
+CONVOLUTIONS = (Workload(normal((4, 32, 28, 28), (64, 32, 5, 5)), lambda x, w: F.conv2d(x, w, padding=2), convolution),
+                Workload(normal((4, 32, 57, 57), (64, 32, 3, 3)), lambda x, w: F.conv2d(x, w, stride=2, padding=1),
+                         lambda x, w: convolution(x, w)[..., ::2, ::2]),
                 Workload(normal((2, 3, 57, 61), (20, 3, 5, 5)), lambda x, w: F.conv2d(x, w, padding=2), convolution))
+SQUARES = (Workload(normal((4, 64, 32, 32), (64, 64, 3, 3)), lambda x, w: F.conv2d(x, w, padding=1), convolution),
+           Workload(normal((2, 160, 14, 14), (100, 160, 3, 3)), lambda x, w: F.conv2d(x, w, padding=1), convolution))
 CONVOLUTION_GRADIENTS = (Workload(normal((4, 32, 28, 28), (64, 32, 3, 3), (4, 64, 28, 28)), conv2d_gradient, weight_gradient, 1e-3),
                          Workload(normal((2, 3, 57, 61), (20, 3, 5, 5), (2, 20, 57, 61)), conv2d_gradient, weight_gradient, 1e-3))
 SORTED = (lambda x: x.sort(1), lambda x: (np.sort(x, 1), np.argsort(x, 1, kind="stable")))
@@ -168,6 +172,7 @@ WORKLOADS: dict[str, tuple[Workload, ...]] = {
     "conv/correlate": CONVOLUTIONS,
     "conv/grid": CONVOLUTIONS + CONVOLUTION_GRADIENTS,
     "conv/weights": CONVOLUTION_GRADIENTS,
+    "conv/winograd": SQUARES,
     "cumulative/scan": (Workload(normal((300, 1000)), lambda x: x.cumsum(1), lambda x: x.cumsum(1)),
                         Workload(normal((1000, 301)), lambda x: x.cumsum(0), lambda x: x.cumsum(0)),
                         Workload(normal((1 << 18,)), lambda x: x.cumsum(0), lambda x: x.cumsum(0))),

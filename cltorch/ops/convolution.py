@@ -13,7 +13,8 @@ from ..core.tensor import TYPE_NAMES, Tensor, alias
 from ..dtype import FLOATING, INTEGRAL
 from ..shape import Size, contiguous_strides
 from .arguments import listed
-from .convolution_launch import Axis, Correlation, Gradient, Image, correlate, weight_gradient
+from .convolution_launch import correlate, weight_gradient
+from .convolution_sums import Axis, Correlation, Gradient, Image
 from .gemm import matrix, product
 from .registry import composite, kernel_op
 
@@ -238,7 +239,8 @@ def _hashable(value: Any) -> Any:
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Sliding products. Shapes (n, c, h, w) or (c, h, w), (m, c / groups, kh, kw), (m,) to (n, m, oh, ow). Floating and integer types.
 
-    ``padding`` also takes "same" and "valid". Sums run in float for halves, in one order for a shape. Source: nn.functional.conv2d.
+    ``padding`` also takes "same" and "valid". Sums run in float for halves, in one order for a shape; float32 with 3 x 3
+    taps in steps of one may be summed by Winograd's method on a CPU (its error: ops/convolution_winograd.py). Source: nn.functional.conv2d.
     """
     _check_types(input, weight, bias)
     places = _geometry(input.shape, weight.shape, None if bias is None else bias.shape, _hashable(stride), _hashable(padding), _hashable(dilation), groups)

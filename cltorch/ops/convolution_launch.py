@@ -9,40 +9,11 @@ from ..core import dispatch
 from ..core.tensor import Tensor
 from ..dtype import dtype
 from ..runtime.device import Device
+from . import convolution_winograd as winograd
+from .convolution_sums import Axis, Correlation, Gradient
 from .gemm_plan import Block, Side, bounded, fitted, vector_bytes
 
 ITEMS_PER_UNIT = 4
-
-
-class Axis(NamedTuple):
-    """One axis of a sum over patches: output o and tap k read the source at o * stride + start + k * step."""
-
-    taps: int
-    count: int
-    stride: int
-    start: int
-    step: int
-
-    @property
-    def span(self) -> int:
-        return max(self.taps - 1, 0) * abs(self.step)
-
-
-class Image(NamedTuple):
-    """The geometry of an image (n, groups * channels, h, w); ``channels``: those of one group."""
-
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    channels: int
-
-    @staticmethod
-    def of(t: Tensor, channels: int) -> Image:
-        return Image(tuple(t.shape), t._strides, channels)
-
-    def arguments(self) -> tuple:
-        """What follows the image's memory and first element."""
-        n, c, h, w = self.strides
-        return n, c * self.channels, c, h, w, *self.shape[2:], self.channels
 
 
 class Room(NamedTuple):
@@ -69,12 +40,13 @@ class Room(NamedTuple):
 
 
 class Tiling(NamedTuple):
-    """A work-item's share: th by tw outputs, ``block`` channels staged at a time, ``tiles`` of MR rows."""
+    """A work-item's share: th by tw outputs, ``block`` channels staged at a time, ``tiles`` of MR rows. ``cost``: estimated cycles of the whole."""
 
     th: int
     tw: int
     block: int
     tiles: int
+    cost: float
     tunables: tuple[tuple[str, int], ...]
 
 
@@ -138,25 +110,12 @@ def tiling(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, units
             item = tiles * vectors / nv * step * channels * area + channels * (_staging(axes, th, tw, lanes) + 3 * area)
             item += tiles * mr * th * (20 + 2 * tw / lanes) + 1000
             cost = _ceil(_ceil(axes[0].count, th) * _ceil(axes[1].count, tw) * _ceil(total, tiles) * images, units) * item
-            if best is None or cost < best[0]:
+            if best is None or cost < best.cost:
                 block = max(1, min(channels, stage // channel))
-                best = cost, Tiling(th, tw, block, tiles, (("MR", mr), ("NV", nv), ("VW", lanes), ("STAGE", stage), ("SUMS", sums)))
+                best = Tiling(th, tw, block, tiles, cost, (("MR", mr), ("NV", nv), ("VW", lanes), ("STAGE", stage), ("SUMS", sums)))
     if best is None or max(axes[0].taps, axes[1].taps) > room.taps:
         raise _refuse(axes, room)
-    return best[1]
-
-
-class Correlation(NamedTuple):
-    """A sum over patches. ``weight``: offset and strides along group, row, channel, tap row, tap column; ``out``: the same of the rows it writes: offset,
-    strides along image, group, row, output row, output column; ``bias``: its stride, None without one."""
-
-    image: Image
-    weight: tuple[int, ...]
-    bias: int | None
-    axes: tuple[Axis, Axis]
-    groups: int
-    rows: int
-    out: tuple[int, ...]
+    return best
 
 
 def correlate(image: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, c: Correlation) -> None:
@@ -179,6 +138,9 @@ def _correlation(dev: Device, d: dtype, c: Correlation) -> Callable[..., None]:
 def _correlate_wide(dev: Device, d: dtype, c: Correlation) -> Callable[..., None]:
     images, channels, lane = c.image.shape[0] * c.groups, c.image.channels, max(d.itemsize, 4)
     cut = tiling(c.axes, channels, c.rows, images, dev.compute_units, lane, vector_bytes(dev, "conv/correlate"), Room.of(dev, "conv/correlate"))
+    quick = winograd.plan(dev, d, c)
+    if quick and quick.cost < cut.cost:
+        return winograd.launcher(dev, d, c, quick)
     pack, kernel = (dispatch.kernel(dev, "conv/correlate", entry, dtype=d, **dict(cut.tunables)) for entry in ("pack", "correlate"))
     height, one = cut.tunables[0][1], (1, 1, 1)
     total, depth = _ceil(c.rows, height), channels * c.axes[0].taps * c.axes[1].taps
@@ -277,24 +239,6 @@ def share(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, groups
     if best is None or max(axes[0].taps, axes[1].taps) > room.taps:
         raise _refuse(axes, room)
     return best[1]
-
-
-class Gradient(NamedTuple):
-    """A gradient to weights (groups * rows, channels, taps, taps); ``grad``: strides of the gradient to the outputs."""
-
-    image: Image
-    grad: tuple[int, ...]
-    axes: tuple[Axis, Axis]
-    groups: int
-    rows: int
-
-    @property
-    def depth(self) -> int:
-        return self.image.channels * self.axes[0].taps * self.axes[1].taps
-
-    def grad_arguments(self) -> tuple:
-        n, m, y, x = self.grad
-        return n, m * self.rows, m, y, x
 
 
 def weight_gradient(image: Tensor, g: Tensor, out: Tensor, c: Gradient) -> None:
