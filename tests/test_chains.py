@@ -353,8 +353,21 @@ def test_a_product_reads_what_was_there_when_it_was_recorded(device: Any) -> Non
     assert x.tolist() == [[21.0] * 3] + [[3.0] * 3] * 3
 
 
-def test_a_gradient_to_weights_is_not_put_off(device: Any) -> None:
-    x, w = torch.randn(4, 3, device=device), torch.randn(3, 5, device=device, requires_grad=True)
-    (gradient,) = torch.autograd.grad((x @ w).sum(), w)
-    assert not pending(gradient)
-    np.testing.assert_allclose(gradient.numpy(force=True), np.repeat(x.numpy(force=True).sum(0)[:, None], 5, 1), rtol=1e-5, atol=1e-5)
+@LAZY
+def test_gradients_are_added_by_the_launch_that_computes_them(device: Any) -> None:
+    dev, seen = get(device.type, device.index), Kernels()
+    x, w = torch.randn(40, 30, device=device), torch.randn(30, 50, device=device, requires_grad=True)
+    weight = x.numpy(force=True).sum(0, dtype=np.float64)[:, None].repeat(50, 1)
+    gradient = torch.ones(40, 50, device=device)
+    gradient.tolist()
+    for times in (1, 2):
+        launched = seen.launched_by(dev, lambda: (x @ w).backward(gradient))
+        assert {label.split("/")[0] for label in launched} == {"matmul"} and not pending(w.grad), "a product isn't put off where nothing goes on from it"
+        assert_close(w.grad, times * weight, dtype=torch.float32, scale=4)
+    y = torch.randn(100, device=device, requires_grad=True)
+    for _ in range(2):
+        (y.detach() * y).tanh().backward(torch.ones(100, device=device))
+        assert pending(y.grad)
+        before = y.detach().numpy(force=True).astype(np.float64)
+    assert seen.launched_by(dev, lambda: lazy.realize(y.grad.storage.value)) == ["fill+mul+tanh+tanh_backward+mul+fill+mul+tanh+tanh_backward+mul+add"]
+    assert_close(y.grad, 2 * before / np.cosh(before * before) ** 2, dtype=torch.float32)

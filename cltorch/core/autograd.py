@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..shape import Size
+from .lazy import start
 from .modes import modes
 from .tensor import TYPE_NAMES, Tensor, alias, fresh
 
@@ -339,6 +340,7 @@ def accumulate(leaf: Tensor, g: Tensor, create: bool) -> None:
         leaf._grad = leaf._grad + g
     else:
         leaf._grad.add_(g)
+    start(leaf._grad.storage.value)
 
 
 def _check_nan(node: Node, results: Sequence[Tensor | None]) -> None:

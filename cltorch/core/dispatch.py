@@ -142,12 +142,6 @@ def deferred(shape: Size, d: dtype, dev: Device, launch: Callable[[Any, list[Any
     return out
 
 
-def at_once(t: Tensor) -> Tensor:
-    """t itself, its launch no longer put off."""
-    realize(t.storage.value)
-    return t
-
-
 def writable(t: Tensor) -> Any:
     """The memory object to write t's storage in place: pending readers of the old content keep it; the version goes up.
 
@@ -187,5 +181,5 @@ def numel_32(name: str, *tensors: Tensor) -> None:
 
 
 _BY_NUMPY = {d.np: d for d in TABLE if d.name != "bfloat16"}
-__all__ = ["Size", "assign", "at_once", "buffer", "deferred", "empty", "finish", "from_host", "given", "groups", "kept_source", "kernel", "limits",
+__all__ = ["Size", "assign", "buffer", "deferred", "empty", "finish", "from_host", "given", "groups", "kept_source", "kernel", "limits",
            "numel_32", "source", "tuned", "upload", "work_group", "writable"]

@@ -19,7 +19,7 @@ from ..runtime.device import LAUNCHERS, Device
 from ..shape import collapse, contiguous_strides
 from .storage import Read, Storage, Value
 
-MOST_DEFERRED = 2  # launches that may be put off: the backward pass computes a weight's gradient between an input's and the chain on that
+MOST_DEFERRED = 2  # launches that may be put off: the gradient to a layer's input is, and that to its weights until it is added to what is there
 LIMIT = 24  # steps and leaves of one chain: keeps kernel arguments under 1024 bytes and compilation short
 STREAMED = 3 << 24  # bytes of a processor's results from which on they aren't in its caches when they are read again
 EAGER = bool(config.get("EAGER"))
@@ -433,6 +433,12 @@ def put_off(value: Value) -> None:
         oldest = waiting.pop(0)()
         if oldest is not None:
             realize(oldest)
+
+
+def start(value: Value) -> None:
+    """Launches a product, or one operator on it: where nothing will go on from it for long, and it would hold the memory that it reads."""
+    if value.block is None and (type(value.instruction) is Deferred or any(type(arg) is Value and type(arg.instruction) is Deferred for arg in value.args)):
+        realize(value)
 
 
 def remember(storage: Storage, dev: Device) -> None:

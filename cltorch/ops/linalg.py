@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ..core import dispatch
 from ..core.pointwise import PROMOTE
 from ..core.tensor import TYPE_NAMES, Tensor, alias
 from ..dtype import ALL, NUMERIC, dtype, float32, float64
@@ -117,13 +116,8 @@ def _matmul_right(g: Tensor, input: Tensor, other_shape: tuple[int, ...]) -> Ten
     if len(other_shape) == 1:
         return matmul(_adjoint(input.reshape(-1, input.shape[-1])), g.reshape(-1))
     if len(other_shape) == 2 and input.dim() > 2:  # one tall product instead of a batch of products and its sum
-        return weight_product(_adjoint(input.reshape(-1, input.shape[-1])), g.reshape(-1, g.shape[-1]))
-    return weight_product(_adjoint(input), g)
-
-
-def weight_product(left: Tensor, right: Tensor) -> Tensor:
-    """A gradient to what is mostly a parameter: nothing goes on from it but the update, so its launch isn't put off."""
-    return dispatch.at_once(matmul(left, right))
+        return matmul(_adjoint(input.reshape(-1, input.shape[-1])), g.reshape(-1, g.shape[-1]))
+    return matmul(_adjoint(input), g)
 
 
 MATMUL_SHAPES = [((2, 3), (3, 4)), ((3,), (3,)), ((3,), (3, 4)), ((2, 3), (3,)), ((2, 5, 3), (3, 4)), ((5, 3), (2, 3, 4)), ((2, 1, 5, 3), (4, 3, 2)),
@@ -386,11 +380,11 @@ def _linear_input(g: Tensor, weight: Tensor) -> Tensor:
 
 def _linear_weight(g: Tensor, input: Tensor, weight_shape: tuple[int, ...]) -> Tensor:
     if len(input.shape) == 2 == len(weight_shape):
-        return weight_product(g.t(), conjugate(input))
+        return mm(g.t(), conjugate(input))
     rows = conjugate(input).reshape(-1, input.shape[-1])
     if len(weight_shape) == 1:
         return matmul(g.reshape(-1), rows)
-    return weight_product(g.reshape(-1, g.shape[-1]).transpose(0, 1), rows)
+    return mm(g.reshape(-1, g.shape[-1]).transpose(0, 1), rows)
 
 
 linear = kernel_op(
