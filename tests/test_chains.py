@@ -371,3 +371,35 @@ def test_gradients_are_added_by_the_launch_that_computes_them(device: Any) -> No
         before = y.detach().numpy(force=True).astype(np.float64)
     assert seen.launched_by(dev, lambda: lazy.realize(y.grad.storage.value)) == ["fill+mul+tanh+tanh_backward+mul+fill+mul+tanh+tanh_backward+mul+add"]
     assert_close(y.grad, 2 * before / np.cosh(before * before) ** 2, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("d", [torch.float32, torch.float16, torch.int32], ids=str)
+@pytest.mark.parametrize("image, weight, stride, padding, groups", [
+    ((2, 3, 9, 11), (5, 3, 3, 3), 1, 1, 1), ((4, 32, 16, 16), (32, 32, 3, 3), 1, 1, 1), ((2, 8, 15, 17), (12, 8, 3, 3), 2, 1, 1),
+    ((2, 8, 15, 17), (8, 1, 3, 3), 1, 1, 8), ((2, 16, 8, 8), (24, 16, 1, 1), 1, 0, 1), ((2, 4, 6, 6), (5, 4, 6, 6), 1, 0, 1)])
+def test_convolutions_with_a_chain_equal_operators_alone(device: Any, d: Any, image: tuple[int, ...], weight: tuple[int, ...], stride: int, padding: int,
+                                                         groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x, w, b = (torch.tensor(rng.integers(-2, 3, s), device=device).to(d) for s in (image, weight, weight[:1]))
+    seen, dev = Kernels(), get(device.type, device.index)
+
+    def conv() -> torch.Tensor:
+        return torch.nn.functional.conv2d(x, w, b, stride, padding, 1, groups)
+
+    def results() -> list[np.ndarray]:
+        held = conv()
+        outs = [conv() * 2 + held, held, conv().abs() * b[:, None, None]]
+        if d is not torch.int32:
+            g = torch.ones_like(x).requires_grad_()
+            torch.nn.functional.conv2d(g * x, w, b, stride, padding, 1, groups).sum().backward()
+            outs.append(g.grad)
+        return [t.numpy(force=True) for t in outs]
+
+    fused = results()
+    monkeypatch.setattr(lazy, "EAGER", True)
+    for got, want in zip(fused, results(), strict=True):
+        np.testing.assert_array_equal(got, want)
+    monkeypatch.undo()
+    if not lazy.EAGER:
+        launched = seen.launched_by(dev, lambda: lazy.realize((conv() * 2).storage.value))
+        assert {label.split("/")[0] for label in launched} <= {"conv", "matmul"}

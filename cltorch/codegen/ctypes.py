@@ -104,7 +104,7 @@ class CType:
 
     def results(self, name: str) -> str:
         """The kernel parameters of what is only written under ``name``."""
-        return f"__global {self.storage} *{name}"
+        return f"__global {self.storage} *restrict {name}"
 
     def definition(self, name: str) -> str:
         """What stands in front of a kernel that reads or writes ``name``."""

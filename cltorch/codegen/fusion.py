@@ -193,8 +193,7 @@ def computed(chain: Chain) -> Computed:
 def continued(chain: Chain, d: dtype) -> Continued:
     """A chain over a kernel's result of type d (sources "product") and dense, shifted and single leaves as a type to write to."""
     stores = [f"    {ctype(chain.steps[k].result).store(f'o{n}', 'i', f'v{k}')};" for n, k in enumerate(chain.outputs)]
-    outputs = [f"__global {ctype(chain.steps[k].result).storage} *restrict o{n}" for n, k in enumerate(chain.outputs)]
-    return Continued(**_inlined(chain, d, outputs, stores))
+    return Continued(**_inlined(chain, d, [ctype(chain.steps[k].result).results(f"o{n}") for n, k in enumerate(chain.outputs)], stores))
 
 
 def _inlined(chain: Chain, d: dtype, outputs: Sequence[str], end: Sequence[str]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -38,6 +38,17 @@ def kernel(dev: Device, template: str, entry: str | None = None, **params: Any) 
         entry = entry or template.rsplit("/", 1)[-1]
         found = _kernels[key] = program.build(dev, render(template, dev.strategy, **{**tuned(dev, template), **params}), template).kernel(entry)
     return found
+
+
+class Kinds(dict[Any, Any]):
+    """A kernel for each type of result: a dtype, or a chain that goes on from it (codegen.fusion.Continued). Built when first asked for."""
+
+    def __init__(self, dev: Device, family: str, *entry: str, **params: Any) -> None:
+        self.build = partial(kernel, dev, family, *entry, **params)
+
+    def __missing__(self, kind: Any) -> Any:
+        found = self[kind] = self.build(out=kind)
+        return found
 
 
 @cache
@@ -173,13 +184,14 @@ def upload(values: Any, dev: Device) -> Tensor:
     return from_host(array, _BY_NUMPY[array.dtype], dev)
 
 
-def numel_32(name: str, *tensors: Tensor) -> None:
+def numel_32(name: str, *tensors: Tensor | Size) -> None:
     """RuntimeError where a tensor has 2^31 elements or more: kernels outside the pointwise family index with 32 bits."""
     for t in tensors:
-        if t.shape.numel() >= 1 << 31:
-            raise RuntimeError(f"{name}: a tensor with {t.shape.numel()} elements is too large for 32-bit indexing; split it")
+        n = (t if isinstance(t, Size) else t.shape).numel()
+        if n >= 1 << 31:
+            raise RuntimeError(f"{name}: a tensor with {n} elements is too large for 32-bit indexing; split it")
 
 
 _BY_NUMPY = {d.np: d for d in TABLE if d.name != "bfloat16"}
-__all__ = ["Size", "assign", "buffer", "deferred", "empty", "finish", "from_host", "given", "groups", "kept_source", "kernel", "limits",
+__all__ = ["Kinds", "Size", "assign", "buffer", "deferred", "empty", "finish", "from_host", "given", "groups", "kept_source", "kernel", "limits",
            "numel_32", "source", "tuned", "upload", "work_group", "writable"]

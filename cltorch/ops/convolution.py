@@ -13,7 +13,7 @@ from ..core.tensor import TYPE_NAMES, Tensor, alias
 from ..dtype import FLOATING, INTEGRAL
 from ..shape import Size, contiguous_strides
 from .arguments import listed
-from .convolution_launch import correlate, weight_gradient
+from .convolution_launch import correlate, correlated, weight_gradient
 from .convolution_sums import Axis, Correlation, Gradient, Image
 from .gemm import matrix, product
 from .registry import composite, kernel_op
@@ -70,12 +70,10 @@ def _convolution(input: Tensor, weight: Tensor, bias: Tensor | None, stride: tup
         return _shaped(product(_rows(input), _turned(_rows(weight)), bias), shape)
     axes = tuple(Axis(weight.shape[2 + i], size[i], stride[i], start[i], dilation[i]) for i in (0, 1))
     rows = weight.shape[0] // groups
-    out = dispatch.empty(shape, input.dtype, input._dev)
-    n, m, h, w = out._strides
-    correlate(input, weight, bias, out, Correlation(
+    n, m, h, w = contiguous_strides(shape)
+    return correlated(input, weight, bias, shape, Correlation(
         Image.of(input, input.shape[1] // groups), (0, weight._strides[0] * rows, *weight._strides), None if bias is None else bias._strides[0], axes,
         groups, rows, (0, n, m * rows, m, h, w)))
-    return out
 
 
 def _reaching(remainder: int, kernel: int, stride: int, start: int, dilation: int, count: int) -> tuple[int, int, Axis]:
@@ -96,18 +94,22 @@ def _convolution_input(g: Tensor, weight: Tensor, size: tuple, stride: tuple, st
         return _shaped(product(_turned(matrix(weight, weight.shape[:2], weight._strides[:2])), _flat_pixels(g)), shape)
     if _covering(weight.shape, tuple(g.shape[2:]), start, dilation, groups, shape) and g.is_contiguous() and weight.is_contiguous():
         return _shaped(product(_rows(g), _rows(weight)), shape)
-    out = dispatch.empty(shape, g.dtype, g._dev)
     wm, wc, wh, ww = weight._strides
-    n, m, h, w = out._strides
+    n, m, h, w = contiguous_strides(shape)
     outputs, rows = weight.shape[0] // groups, weight.shape[1]
-    image = Image.of(g, outputs)
+    image, sums = Image.of(g, outputs), []
     for a in range(min(stride[0], size[0])):
         kh, step_h, high = _reaching(a, weight.shape[2], stride[0], start[0], dilation[0], -(-(size[0] - a) // stride[0]))
         for b in range(min(stride[1], size[1])):
             kw, step_w, wide = _reaching(b, weight.shape[3], stride[1], start[1], dilation[1], -(-(size[1] - b) // stride[1]))
-            correlate(g, weight, None, out, Correlation(
+            sums.append(Correlation(
                 image, (kh * wh + kw * ww, wm * outputs, wc, wm, wh * step_h, ww * step_w), None, (high, wide), groups, rows,
                 (a * h + b * w, n, m * rows, m, h * stride[0], w * stride[1])))
+    if stride == (1, 1) and sums:
+        return correlated(g, weight, None, shape, sums[0])
+    out = dispatch.empty(shape, g.dtype, g._dev)
+    for part in sums:
+        correlate(g, weight, out, part)
     return out
 
 

@@ -9,6 +9,7 @@ from ..core import dispatch
 from ..core.tensor import Tensor
 from ..dtype import dtype
 from ..runtime.device import Device
+from ..shape import Size
 from . import convolution_winograd as winograd
 from .convolution_sums import Axis, Correlation, Gradient
 from .gemm_plan import Block, Side, bounded, fitted, vector_bytes
@@ -118,20 +119,34 @@ def tiling(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, units
     return best
 
 
-def correlate(image: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, c: Correlation) -> None:
-    """Writes the sums over patches into ``out``."""
+def correlated(image: Tensor, weight: Tensor, bias: Tensor | None, shape: Size, c: Correlation) -> Tensor:
+    """The sums over patches as a contiguous tensor of its own, whose launch is put off."""
+    if not shape.numel():
+        return dispatch.empty(shape, image.dtype, image._dev)
+    dispatch.numel_32("conv2d", image, shape)
+    run, memory = _correlation(image._dev, image.dtype, c), _memory(image, weight, bias)
+    operands = (image, weight) if bias is None else (image, weight, bias)
+    return dispatch.deferred(shape, image.dtype, image._dev, lambda kind, results: run(kind, *memory, results), *operands)
+
+
+def correlate(image: Tensor, weight: Tensor, out: Tensor, c: Correlation) -> None:
+    """Writes the sums over patches into a part of ``out``."""
     if not out.numel() or not c.axes[0].count or not c.axes[1].count:
         return
     dispatch.numel_32("conv2d", image, out)
-    run = _correlation(image._dev, image.dtype, c)
+    _correlation(image._dev, image.dtype, c)(image.dtype, *_memory(image, weight, None), [dispatch.buffer(out)])
+
+
+def _memory(image: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Any, ...]:
+    """What a correlation's operands lie in, and where they begin."""
     memory = dispatch.buffer(weight)
     shift, first = (memory, 0) if bias is None else (dispatch.buffer(bias), bias.offset)
-    run(dispatch.buffer(image), image.offset, memory, weight.offset, shift, first, dispatch.buffer(out))
+    return dispatch.buffer(image), image.offset, memory, weight.offset, shift, first
 
 
 @lru_cache(maxsize=1024)
 def _correlation(dev: Device, d: dtype, c: Correlation) -> Callable[..., None]:
-    """A function (image's memory, its first element, weight's ..., bias's ..., out's memory) that launches; made once."""
+    """A function (type of the result, image's memory, its first element, weight's ..., bias's ..., the result's arguments) that launches; made once."""
     return (_correlate_wide if dev.strategy == "wide" else _correlate_grid)(dev, d, c)
 
 
@@ -141,7 +156,7 @@ def _correlate_wide(dev: Device, d: dtype, c: Correlation) -> Callable[..., None
     quick = winograd.plan(dev, d, c)
     if quick and quick.cost < cut.cost:
         return winograd.launcher(dev, d, c, quick)
-    pack, kernel = (dispatch.kernel(dev, "conv/correlate", entry, dtype=d, **dict(cut.tunables)) for entry in ("pack", "correlate"))
+    packers, kernels = (dispatch.Kinds(dev, "conv/correlate", entry, dtype=d, **dict(cut.tunables)) for entry in ("pack", "correlate"))
     height, one = cut.tunables[0][1], (1, 1, 1)
     total, depth = _ceil(c.rows, height), channels * c.axes[0].taps * c.axes[1].taps
     nbytes, allocate = c.groups * total * height * depth * lane, dev.allocator.allocate
@@ -151,11 +166,11 @@ def _correlate_wide(dev: Device, d: dtype, c: Correlation) -> Callable[..., None
     after, shape = (*c.out, c.rows, cut.block, cut.tiles), (c.rows, channels, c.axes[0].taps, c.axes[1].taps)
     start, steps, shift = c.weight[0], c.weight[1:], (c.bias or 0, int(c.bias is not None))
 
-    def run(image: Any, image_start: int, weight: Any, weight_start: int, bias: Any, bias_start: int, out: Any) -> None:
+    def run(kind: Any, image: Any, image_start: int, weight: Any, weight_start: int, bias: Any, bias_start: int, results: list[Any]) -> None:
         panels = allocate(nbytes)
         if depth:
-            pack(packs, one, weight, weight_start + start, *steps, panels.mem, *shape)
-        kernel(size, one, image, image_start, *before, panels.mem, bias, bias_start, *shift, out, *after)
+            packers[kind](packs, one, weight, weight_start + start, *steps, panels.mem, *shape)
+        kernels[kind](size, one, image, image_start, *before, panels.mem, bias, bias_start, *shift, *results, *after)
 
     return run
 
@@ -163,16 +178,16 @@ def _correlate_wide(dev: Device, d: dtype, c: Correlation) -> Callable[..., None
 def _correlate_grid(dev: Device, d: dtype, c: Correlation) -> Callable[..., None]:
     images, pixels = c.image.shape[0], c.axes[0].count * c.axes[1].count
     tile = grid_tile(dev, d, c.rows, images * pixels)
-    kernel = dispatch.kernel(dev, "conv/grid", "grid_correlate", dtype=d, **dict(tile))
+    kernels = dispatch.Kinds(dev, "conv/grid", "grid_correlate", dtype=d, **dict(tile))
     each = pixels * c.groups * c.rows * c.image.channels * c.axes[0].taps * c.axes[1].taps
     slices = [(first * c.image.strides[0], _grid_sizes(tile, c.rows, count * pixels, c.groups), (c.out[0] + first * c.out[1], *c.out[1:], c.rows, count))
               for first, count in bounded(images, each, 1)]
     before = (*c.image.arguments(), *_axes_arguments(c.axes, c.groups, 1, 1))
     start, steps, shift = c.weight[0], c.weight[1:], (c.bias or 0, int(c.bias is not None))
 
-    def run(image: Any, image_start: int, weight: Any, weight_start: int, bias: Any, bias_start: int, out: Any) -> None:
+    def run(kind: Any, image: Any, image_start: int, weight: Any, weight_start: int, bias: Any, bias_start: int, results: list[Any]) -> None:
         for first, sizes, after in slices:
-            kernel(*sizes, image, image_start + first, *before, weight, weight_start + start, *steps, bias, bias_start, *shift, out, *after)
+            kernels[kind](*sizes, image, image_start + first, *before, weight, weight_start + start, *steps, bias, bias_start, *shift, *results, *after)
 
     return run
 
@@ -283,6 +298,6 @@ def _weights_grid(dev: Device, d: dtype, c: Gradient) -> tuple:
     pixels, depth = c.axes[0].count * c.axes[1].count, c.groups * c.rows * c.depth
     parts = bounded(c.image.shape[0], pixels * depth, 1) or [(0, 0)]
     splits = max(1, min(64, _ceil(4 * dev.compute_units, blocks), parts[0][1] * pixels // 256))
-    kernel = dispatch.kernel(dev, "conv/grid", "grid_weights", dtype=d, **dict(tile))
+    kernel = dispatch.kernel(dev, "conv/grid", "grid_weights", dtype=d, out=d, **dict(tile))
     return kernel, _grid_sizes(tile, c.rows, c.depth, c.groups * splits), (1, 1), splits * len(parts), \
         [(first, images, (k * splits * depth,)) for k, (first, images) in enumerate(parts)]

@@ -110,8 +110,8 @@ def _upright(axis: Axis, stride: int) -> tuple[int, int, int]:
 
 
 def launcher(dev: Device, d: dtype, c: Correlation, cut: Sharing) -> Callable[..., None]:
-    """A function (image's memory, its first element, weight's ..., bias's ..., out's memory) that launches."""
-    pack, kernel = (dispatch.kernel(dev, FAMILY, entry, dtype=d, **dict(cut.tunables)) for entry in ("pack", "winograd"))
+    """A function (type of the result, image's memory, its first element, weight's ..., bias's ..., the result's arguments) that launches."""
+    packs, kernels = (dispatch.Kinds(dev, FAMILY, entry, dtype=d, **dict(cut.tunables)) for entry in ("pack", "winograd"))
     height, lanes, one = cut.tunables[0][1], cut.tunables[2][1], (1, 1, 1)
     (h, w), channels, images, total = c.axes, c.image.channels, c.image.shape[0], ceil(c.rows, height)
     start, group, row, channel, *taps = c.weight
@@ -122,9 +122,9 @@ def launcher(dev: Device, d: dtype, c: Correlation, cut: Sharing) -> Callable[..
     before = (*c.image.arguments(), h.count, w.count, dy, dx, cut.high, cut.wide)
     after, shift = (*c.out, images, c.rows, cut.block, cut.share, cut.tiles), (c.bias or 0, int(c.bias is not None))
 
-    def run(image: Any, image_start: int, weight: Any, weight_start: int, bias: Any, bias_start: int, out: Any) -> None:
+    def run(kind: Any, image: Any, image_start: int, weight: Any, weight_start: int, bias: Any, bias_start: int, results: list[Any]) -> None:
         panels = allocate(nbytes)
-        pack((total, c.groups, 1), one, weight, weight_start + start, *steps, panels.mem, c.rows, channels)
-        kernel(size, one, image, image_start, *before, panels.mem, bias, bias_start, *shift, out, *after)
+        packs[kind]((total, c.groups, 1), one, weight, weight_start + start, *steps, panels.mem, c.rows, channels)
+        kernels[kind](size, one, image, image_start, *before, panels.mem, bias, bias_start, *shift, *results, *after)
 
     return run

@@ -57,17 +57,6 @@ class Problem(NamedTuple):
         return (d, d_start, *self.add, *c, c_start, *self.c, self.m, self.n, self.k, self.inner)
 
 
-class Kinds(dict[Any, Any]):
-    """A kernel for each type of result: a dtype, or a chain that goes on from it (codegen.fusion.Continued). Built when first asked for."""
-
-    def __init__(self, dev: Device, family: str, *entry: str, **params: Any) -> None:
-        self.build = partial(dispatch.kernel, dev, family, *entry, **params)
-
-    def __missing__(self, kind: Any) -> Any:
-        found = self[kind] = self.build(out=kind)
-        return found
-
-
 # (type of the result, a's memory, its first element, b's, ..., d's, ..., c's arguments, first element, scalars)
 Launch = Callable[[Any, Any, int, Any, int, Any, int, list[Any], int, tuple], None]
 ONE = (1, 1, 1)
@@ -75,7 +64,7 @@ ONE = (1, 1, 1)
 
 def _grid(dev: Device, p: Problem, chosen: Plan) -> Launch:
     tile = dict(chosen.tunables)
-    kernels = Kinds(dev, "matmul/grid", dtype=p.d, **tile)
+    kernels = dispatch.Kinds(dev, "matmul/grid", dtype=p.d, **tile)
     local = (tile["TN"] // tile["RN"], tile["TM"] // tile["RM"], 1)
     slices = [(first, p._replace(m=rows), (ceil(p.n, tile["TN"]) * local[0], ceil(rows, tile["TM"]) * local[1], p.batch))
               for first, rows in bounded(p.m, p.n * p.k * p.batch, tile["TM"])]
@@ -99,7 +88,7 @@ def _preferred(dev: Device, family: str, d: dtype, chosen: Plan) -> dict[str, in
 
 
 def _small(dev: Device, p: Problem, chosen: Plan) -> Launch:
-    kernels = Kinds(dev, "matmul/small", dtype=p.d, **_preferred(dev, "matmul/small", p.d, chosen))
+    kernels = dispatch.Kinds(dev, "matmul/small", dtype=p.d, **_preferred(dev, "matmul/small", p.d, chosen))
     rows = max(1, 4096 // max(p.n * p.k, 1), ceil(p.m * p.batch, dev.compute_units * ITEMS_PER_UNIT))
     size = (ceil(p.m * p.batch, rows), 1, 1)
 
@@ -110,7 +99,7 @@ def _small(dev: Device, p: Problem, chosen: Plan) -> Launch:
 
 
 def _dot(dev: Device, p: Problem, chosen: Plan) -> Launch:
-    kernels = Kinds(dev, "matmul/dot", chosen.way, dtype=p.d, **_preferred(dev, "matmul/dot", p.d, chosen))
+    kernels = dispatch.Kinds(dev, "matmul/dot", chosen.way, dtype=p.d, **_preferred(dev, "matmul/dot", p.d, chosen))
     columns = min(p.n, 64)
     across = ceil(p.n, columns)
     rows = max(8, ceil(p.m * across * p.batch, dev.compute_units * ITEMS_PER_UNIT * 8) * 8)
@@ -126,7 +115,7 @@ def _dot(dev: Device, p: Problem, chosen: Plan) -> Launch:
 class _Packed:
     """An operand's panels: how to make them anew, and the strides of their batches. A broadcast batch is packed once."""
 
-    def __init__(self, dev: Device, p: Problem, kernels: Kinds, steps: Steps, step: int, kstep: int, count: int, each: int, deep: int) -> None:
+    def __init__(self, dev: Device, p: Problem, kernels: dispatch.Kinds, steps: Steps, step: int, kstep: int, count: int, each: int, deep: int) -> None:
         self.allocate, self.kernels = dev.allocator.allocate, kernels
         panels, shared = ceil(count, each), steps.outer == 0 and steps.inner == 0
         stride = panels * each * p.k * (2 if p.d.is_complex else 1)
@@ -143,7 +132,7 @@ class _Packed:
 
 def _panel(dev: Device, p: Problem, chosen: Plan) -> Launch:
     tile = {**dispatch.tuned(dev, "matmul/panel"), **dict(chosen.tunables)}
-    kernels = partial(Kinds, dev, "matmul/panel", dtype=p.d, way=chosen.way, **tile)
+    kernels = partial(dispatch.Kinds, dev, "matmul/panel", dtype=p.d, way=chosen.way, **tile)
     height, width = tile["MR"], tile["NV"] * tile["VW"]
     down, across = ceil(p.m, height), ceil(p.n, width)
     share = down * across * p.batch // (ITEMS_PER_UNIT * dev.compute_units)

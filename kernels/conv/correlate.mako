@@ -7,6 +7,7 @@ the stride, with the taps that reach them (ops/convolution.py).
 pack writes the weights as panels [g][tile of MR rows][c, ky, kx][MR], zeros below the last row. correlate: a work-item
 owns a tile of tileh by tilew outputs of one image and up to ``tiles`` row tiles; it stages a window of up to ``block``
 channels (stage.mako) and keeps MR by NR sums in registers over its taps.
+out (the type): a chain may go on from the sums (codegen/fusion.py: Continued).
 Bounds: STAGE and SUMS elements of private memory, TAPS offsets at a time and taps a side. TUNABLES as in
 matmul/panel.mako.
 </%doc>
@@ -29,6 +30,7 @@ place = lambda i, j: f"{i} * padded + {j}"
 one_group = "__kernel __attribute__((reqd_work_group_size(1, 1, 1)))"
 %>
 ${tile.types(dtype, VW)}
+${out.definition("out")}
 ${one_group}
 void pack(__global const ${dtype.storage} *restrict w, const long wo, const long wg, const long wm, const long wc, const long wh, const long ww,
   __global E *restrict dst, const int rows, const int channels, const int taph, const int tapw)
@@ -47,7 +49,7 @@ void pack(__global const ${dtype.storage} *restrict w, const long wo, const long
 ${one_group}
 void correlate(${stage.parameters(dtype)},
   __global const E *restrict w, __global const ${dtype.storage} *restrict bias, const long bo, const long bs, const int biased,
-  __global ${dtype.storage} *restrict out, const long oo, const long on, const long og, const long om, const long oh, const long ow,
+  ${out.results("out")}, const long oo, const long on, const long og, const long om, const long oh, const long ow,
   const int rows, const int block, const int tiles)
 {
   E stage[${STAGE + NR}];
@@ -91,15 +93,20 @@ void correlate(${stage.parameters(dtype)},
     const ${dtype.c} shift = biased ? ${dtype.load("bias", "bo + (g * rows + m) * bs")} : 0;
     for (int y = 0; y < th; y++) {
       const E *const s = (const E *)(sums + (m - first * ${MR}) * padded) + y * pitch;
-      __global ${dtype.storage} *const row = out + oo + n * on + g * og + m * om + (ty + y) * oh + tx * ow;
-% if dtype.name in ("float32", "float64"):
+      const long row = oo + n * on + g * og + m * om + (ty + y) * oh + tx * ow;
+% if out.definition("out"):
+      if (ow == 1)
+        for (int x = 0; x < tw; x++) ${out.store("out", "row + x", "s[x] + shift")};
+      else
+% elif dtype.name in ("float32", "float64"):
       if (ow == 1 && tw >= ${VW}) {
+        __global ${dtype.storage} *const line = out + row;
         int x = 0;
-        for (; x + ${VW} <= tw; x += ${VW}) *(__global VU *)(row + x) = *(const VU *)(s + x) + (V)(shift);
-        if (x < tw) *(__global VU *)(row + tw - ${VW}) = *(const VU *)(s + tw - ${VW}) + (V)(shift);
+        for (; x + ${VW} <= tw; x += ${VW}) *(__global VU *)(line + x) = *(const VU *)(s + x) + (V)(shift);
+        if (x < tw) *(__global VU *)(line + tw - ${VW}) = *(const VU *)(s + tw - ${VW}) + (V)(shift);
       } else
 % endif
-        for (int x = 0; x < tw; x++) ${dtype.store("row", "x * ow", "s[x] + shift")};
+        for (int x = 0; x < tw; x++) ${out.store("out", "row + x * ow", "s[x] + shift")};
     }
   }
 }

@@ -30,6 +30,7 @@ IMAGE = "sn, sc, sh, sw, height, width, channels, gh, gw, strideh, stridew, taph
 <%
 group = f"__kernel __attribute__((reqd_work_group_size({TN // RN}, {TM // RM}, 1)))"
 %>
+${out.definition("out")}
 static inline ${dtype.c} pixel(__global const ${dtype.storage} *src, const int j, const int k, const long sn, const long sc, const long sh, const long sw,
   const int height, const int width, const int channels, const int gh, const int gw, const int strideh, const int stridew,
   const int taph, const int tapw, const int dy0, const int dyh, const int dx0, const int dxw)
@@ -43,7 +44,7 @@ ${group}
 void grid_correlate(${stage.parameters(dtype)},
   __global const ${dtype.storage} *restrict w, const long wo, const long wg, const long wm, const long wc, const long wh, const long ww,
   __global const ${dtype.storage} *restrict bias, const long bo, const long bs, const int biased,
-  __global ${dtype.storage} *restrict out, const long oo, const long on, const long og, const long om, const long oh, const long ow,
+  ${out.results("out")}, const long oo, const long on, const long og, const long om, const long oh, const long ow,
   const int rows, const int images)
 {
   const int g = get_group_id(2), columns = images * gh * gw, depth = channels * taph * tapw;
@@ -56,7 +57,7 @@ void grid_correlate(${stage.parameters(dtype)},
   <%block:each t="${dtype}" TM="${TM}" TN="${TN}" RM="${RM}" RN="${RN}" m="rows" n="columns">
       if (biased) v += ${dtype.load("bias", "bo + (g * rows + row) * bs")};
       const int x = column % gw, y = column / gw % gh, n = column / gw / gh;
-      ${dtype.store("out", "oo + n * on + g * og + row * om + y * oh + x * ow", "v")};
+      ${out.store("out", "oo + n * on + g * og + row * om + y * oh + x * ow", "v")};
   </%block:each>
 }
 

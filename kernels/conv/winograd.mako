@@ -35,6 +35,7 @@ one_group = "__kernel __attribute__((reqd_work_group_size(1, 1, 1)))"
 %>
 ${tile.types(dtype, VW)}
 typedef ${tile.module.lane(dtype)}${VW // 2} HU __attribute__((aligned(sizeof(E))));
+${out.definition("out")}
 
 ${one_group}
 void pack(__global const E *restrict w, const long wo, const long wg, const long wm, const long wc, const long wh, const long ww,
@@ -120,14 +121,24 @@ void pack(__global const E *restrict w, const long wo, const long wg, const long
   if (2 * ty + ${i} < gh) {
     const V one = b${i}_0 + b${i}_1 + b${i}_2 + (V)(shift), two = b${i}_1 - b${i}_2 - b${i}_3 + (V)(shift);
     const V left = ${mixed("one", "two", 0)}, right = ${mixed("one", "two", VW // 2)};
-    __global E *const y = line + ${i} * oh + 2 * t * ow;
+    const long y = line + ${i} * oh + 2 * t * ow;
+% if out.definition("out"):
+    const V both[2] = {left, right};
+    const E *const s = (const E *)both;
     if (ow == 1 && count == ${2 * VW}) {
-      *(__global VU *)y = left;
-      *(__global VU *)(y + ${VW}) = right;
+#pragma clang loop vectorize(enable) interleave_count(2)
+      for (int x = 0; x < ${2 * VW}; x++) ${out.store("out", "y + x", "s[x]")};
+    } else
+      for (int x = 0; x < count; x++) ${out.store("out", "y + x * ow", "s[x]")};
+% else:
+    if (ow == 1 && count == ${2 * VW}) {
+      *(__global VU *)(out + y) = left;
+      *(__global VU *)(out + y + ${VW}) = right;
     } else {
       V both[2] = {left, right};
-      for (int x = 0; x < count; x++) y[x * ow] = ((const E *)both)[x];
+      for (int x = 0; x < count; x++) out[y + x * ow] = ((const E *)both)[x];
     }
+% endif
   }
 % endfor
 </%def>
@@ -136,7 +147,7 @@ ${one_group}
 void winograd(__global const E *restrict src, const long so, const long sn, const long sg, const long sc, const long sh, const long sw,
   const int height, const int width, const int channels, const int gh, const int gw, const int dy0, const int dx0, const int high, const int wide,
   __global const E *restrict w, __global const E *restrict bias, const long bo, const long bs, const int biased,
-  __global E *restrict out, const long oo, const long on, const long og, const long om, const long oh, const long ow,
+  ${out.results("out")}, const long oo, const long on, const long og, const long om, const long oh, const long ow,
   const int images, const int rows, const int block, const int share, const int tiles)
 {
   E stage[${STAGE}];
@@ -189,7 +200,7 @@ void winograd(__global const E *restrict src, const long so, const long sn, cons
       const E shift = biased ? bias[bo + (g * rows + m) * bs] : 0;
       for (int r = 0; r < th; r++) {
         const int n = (top + r) / down, ty = (top + r) % down;
-        __global E *const line = out + oo + n * on + g * og + m * om + 2 * ty * oh + 2 * tx * ow;
+        const long line = oo + n * on + g * og + m * om + 2 * ty * oh + 2 * tx * ow;
         for (int t = 0; t < tw; t += ${VW}) {
           const E *const p = (const E *)(sums + (m - first * ${MR}) * vectors) + r * tw + t;
           ${finished()}
