@@ -14,7 +14,7 @@ import pytest
 import cltorch
 from cltorch.tools import bench, bench_dispatch, bench_ops, bench_start
 from cltorch.tools.benchmarks import contestants as people
-from cltorch.tools.benchmarks import goals, report, results, table
+from cltorch.tools.benchmarks import report, results, table, tried
 from cltorch.tools.benchmarks.case import SCALES, TINY, Case, Input, Mode
 from cltorch.tools.benchmarks.contestants import Cltorch, Contestant, Numpy
 from cltorch.tools.benchmarks.environment import busy, describe, environment
@@ -278,22 +278,24 @@ def test_describe_tells_devices_from_rivals() -> None:
 
 
 def test_goals_are_printed_against_a_rival(run: Run) -> None:
-    """Each goal has a line with both times, the ratio, the goal, and says where it isn't reached."""
+    """Each goal has a line with both times, the ratio, the goal, and says where it isn't reached, and what was tried for those."""
     cases = bench.SUITES["goals"](TINY)
     rival = copy.deepcopy([row for row in run.rows if row.suite == "goals" and row.contestant == "cuda:0"])
     for row in rival:
         row.contestant, row.seconds = "rival", [1.1 * s for s in row.seconds]
     rival[-1].note, rival[-1].seconds = "RuntimeError: no", []
-    head, causes = goals.goal_table(cases, [*run.rows, *rival], "cuda:0", "rival").split("\n\n")
+    both = Run(run.environment, [run.contestants[0], {"label": "rival", "kind": "CPU"}], [*run.rows, *rival])
+    head, count, attempts = table.goal_table(both, *both.contestants, {case.key: case.tried for case in cases}).split("\n\n")
     lines = head.splitlines()[2:]
-    assert len(lines) == len(cases) and all(len(line) <= table.WIDTH for line in (*lines, *causes.splitlines()))
-    assert {case.cause for case in cases if case.goal > 1.1 and "softmax" in case.name} == {goals.ROWS} and goals.ROWS[:30] in " ".join(causes.split())
+    assert len(lines) == len(cases) and all(len(line) <= table.GOALS_WIDTH for line in (*lines, *attempts.splitlines()))
+    assert count.startswith(f"{sum('below: ' not in line for line in lines[:-1])} of {len(cases)} goals are reached")
+    assert {case.tried for case in cases if case.goal > 1.1 and "softmax" in case.name} == {tried.ROWS} and tried.ROWS[:30] in " ".join(attempts.split())
     for case, line in zip(cases[:-1], lines, strict=False):
         assert line.startswith(case.name) and "1.10 x" in line
         if case.goal:
-            assert ("not reached" in line) == (case.goal > 1.1)
+            assert ("below: " in line) == (case.goal > 1.1)
     assert lines[-1].endswith("RuntimeError: no")
-    assert not goals.goal_table(cases, run.rows, "cuda:0", "numpy").splitlines()[2:]  # NumPy has none of these calls
+    assert not table.goal_table(run, run.contestants[0], {"label": "numpy"}, {}).split("\n\n")[0].splitlines()[2:]  # NumPy has none of these calls
 
 
 def test_starts_are_timed_in_processes_of_their_own(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

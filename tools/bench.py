@@ -22,15 +22,16 @@ from cltorch.tools.benchmarks import operators
 from cltorch.tools.benchmarks.case import SCALES, Case, Scale
 from cltorch.tools.benchmarks.contestants import find_devices, find_rivals
 from cltorch.tools.benchmarks.environment import busy, describe, environment, legend
-from cltorch.tools.benchmarks.goals import goal_table, goals
+from cltorch.tools.benchmarks.goals import goals
+from cltorch.tools.benchmarks.limits import limits
 from cltorch.tools.benchmarks.measure import Plan, Race
-from cltorch.tools.benchmarks.results import Run
-from cltorch.tools.benchmarks.table import suite_table, summary
+from cltorch.tools.benchmarks.results import Run, rivals_of
+from cltorch.tools.benchmarks.table import goal_table, suite_table, summary
 from cltorch.tools.benchmarks.training import train
 
 SUITES: dict[str, Callable[[Scale], list[Case]]] = {
-    "launch": operators.launch, "memory": operators.memory, "gemm": operators.gemm, "bmm": operators.bmm, "ops": operators.ops, "train": train,
-    "goals": goals}
+    "limits": limits, "launch": operators.launch, "memory": operators.memory, "gemm": operators.gemm, "bmm": operators.bmm, "ops": operators.ops,
+    "train": train, "goals": goals}
 QUICK_PLAN = Plan(seconds=0.05, sample=0.005, most=9, slow=0.7, limit=1.5, total=90.0, warm=8)
 
 
@@ -40,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--device", nargs="+", default=["cuda"], metavar="D", help='device strings, "cpu", or "all": every OpenCL device (default: cuda)')
     parse.add_argument("--rival", default="", metavar="R,R", help="libraries to run beside: torch, numpy, tinygrad")
     parse.add_argument("--quick", action="store_true", help="small cases; ends within two minutes")
-    parse.add_argument("--only", default="", metavar="TEXT", help="cases whose name holds this text (and the copy that shares are counted from)")
+    parse.add_argument("--only", default="", metavar="TEXT", help="cases whose name holds this text (and what they are compared with)")
     parse.add_argument("--size", type=int, default=0, metavar="N", help="elements of the memory-bound cases, rounded to whole rows")
     parse.add_argument("--seconds", type=float, default=0.0, metavar="S", help="of samples, per case and contestant (default: 0.5)")
     parse.add_argument("--rounds", type=int, default=0, metavar="N", help="samples per case and contestant, however long they take")
@@ -61,9 +62,9 @@ def choose(options: argparse.Namespace) -> list[Case]:
         scale = scale._replace(elements=max(1, options.size // (16 * scale.width)) * 16 * scale.width)
     names = [name for name in SUITES if name in options.suites] or [name for name in SUITES if name != "goals" or not options.quick]
     found = [case for name in names for case in SUITES[name](scale) if options.only in case.name]
-    copy = operators.memory(scale)[0]
-    needed = any(case.moved for case in found) and all(case.key != copy.key for case in found)
-    return [copy, *found] if needed else found
+    measures = [*operators.memory(scale)[:1], *(limits(scale) if any(case.goal or case.limit for case in found) else [])]
+    missing = [case for case in measures if all(case.key != other.key for other in found)]
+    return [*missing, *found] if any(case.moved for case in found) else found
 
 
 def race(options: argparse.Namespace, cases: Sequence[Case]) -> Run:
@@ -83,16 +84,16 @@ def race(options: argparse.Namespace, cases: Sequence[Case]) -> Run:
                 run.save(options.json)
             if i + 1 == len(cases) or cases[i + 1].suite != case.suite:
                 bar.clear()
-                print(*tables(case.suite, cases, run, [rival.label for rival in rivals]), sep="\n", flush=True)
+                print(*tables(case.suite, cases, run), sep="\n", flush=True)
     return run
 
 
-def tables(suite: str, cases: Sequence[Case], run: Run, rivals: Sequence[str]) -> list[str]:
+def tables(suite: str, cases: Sequence[Case], run: Run) -> list[str]:
     """A finished suite as text: goals against each rival."""
-    first = run.contestants[0]["label"]
+    first, rivals = run.contestants[0], rivals_of(run)
     if suite == "goals" and rivals:
-        return [goal_table(cases, run.rows, first, rival) for rival in rivals]
-    return [suite_table(suite, run.rows, first)]
+        return [goal_table(run, first, rival, {case.key: case.tried for case in cases}) for rival in rivals]
+    return [suite_table(suite, run.rows, first["label"])]
 
 
 def plan_of(options: argparse.Namespace) -> Plan:

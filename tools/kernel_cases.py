@@ -17,6 +17,8 @@ from cltorch.core.tensor import Tensor
 from cltorch.dtype import ALL, FLOATING, NUMERIC, bool_, dtype, float32
 from cltorch.ops import registry
 from cltorch.runtime import program
+from cltorch.tools.benchmarks.case import TINY
+from cltorch.tools.benchmarks.limits import limits
 
 Shape = tuple[int, ...]
 LAYOUTS = ("offset", "view", "dense")
@@ -157,6 +159,7 @@ ROWS = (
     Row("scaled_dot_product_attention(x, x, x, is_causal=True), scaled_dot_product_attention(x, make(1, 7, 3), make(7, 2), make(17, 7) > 0)", ((1, 17, 3),)),
     Row("clip(x, 2.0), clip(x, 1.0, float('inf'))", ((1, 1), (7, 13), (1031, 3))),
     Row("replayed(lambda v: ((v * 2).sum(), v.cumsum(0), v @ v.t(), v.softmax(1)), x.detach())", ((5, 7),)),
+    Row("measured(x)", ((1,),), frozenset({float32})),
     Row("past_caches(lambda v: (v * v + v, cat([v, v * 2]), cat([v * 3, v], 1)), x.detach())", (*TABLE, (3, 521)), NUMERIC),
 )
 
@@ -221,11 +224,19 @@ def past_caches(work: Callable[[Tensor], Any], x: Tensor) -> Any:
     return results
 
 
+def measured(x: Tensor) -> tuple:
+    """The kernels that bench.py compares operators with."""
+    for case in limits(TINY):
+        if case.dtype == "float32" and case.own is not None:
+            case.own(x._dev)()
+    return ()
+
+
 def scope() -> dict[str, Any]:
     """The names that expressions use."""
     names = {name: f for space in ("special", "linalg", "functional", "torch") for name, f in registry.functions(space).items()}
     names["batch_norm"] = registry.functions("functional")["batch_norm"]
-    own = {"strided": strided, "chain": chain, "far": far, "tiled": tiled, "clip": clip, "replayed": replayed, "past_caches": past_caches}
+    own = {"strided": strided, "chain": chain, "far": far, "tiled": tiled, "clip": clip, "replayed": replayed, "past_caches": past_caches, "measured": measured}
     return names | own | {"tensor": cltorch.tensor, "float32": float32, "int64": cltorch.int64}
 
 

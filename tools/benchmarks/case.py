@@ -3,7 +3,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from math import prod
 from typing import Any, NamedTuple
+
+BYTES = {"float64": 8, "int64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
 class Mode(Enum):
@@ -24,14 +27,18 @@ class Input(NamedTuple):
     below: int = 0
     grad: bool = False
 
+    @property
+    def nbytes(self) -> int:
+        return BYTES[self.dtype] * prod(self.shape)
+
 
 class Case(NamedTuple):
     """``call(library, *inputs)`` is in PyTorch's API; ``numpy`` and ``tinygrad`` are the same in theirs, None where they have no such operator.
 
-    ``moved`` is bytes read and written, ``flops`` floating-point operations of one call; both 0 where neither says much. ``build(library,
-    place)`` makes the call of a training case instead, which returns (loss, *parameters). ``goal`` is the ratio of a rival's time over ours that we
-    want to reach, ``limit`` the seconds that we want to stay below; 0 where there is none; ``cause`` says what keeps a row below its goal, with
-    evidence, and what was tried. ``drawn``: the result is random.
+    ``moved`` is the bytes that one call must read and write at least, ``written`` those of them that it writes, ``flops`` its floating-point
+    operations; 0 where that says little. ``build(library, place)`` makes the call of a training case instead, which returns (loss, *parameters), and
+    ``own(device)`` that of a case which only OpenCL devices have. ``goal`` is the ratio of a rival's time over ours that we want to reach, ``limit``
+    the seconds that we want to stay below; 0 where there is none; ``tried`` says what was tried for rows of its kind. ``drawn``: the result is random.
     """
 
     suite: str
@@ -47,8 +54,10 @@ class Case(NamedTuple):
     build: Callable[[Any, Any], Callable[[], Any]] | None = None
     goal: float = 0.0
     limit: float = 0.0
-    cause: str = ""
+    tried: str = ""
     drawn: bool = False
+    written: float = 0.0
+    own: Callable[[Any], Callable[[], Any]] | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:

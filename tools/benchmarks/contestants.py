@@ -12,17 +12,20 @@ from cltorch.core import dispatch
 from cltorch.runtime import device as runtime
 
 from .case import Case, Input
+from .counter import counted
 
 
 class Contestant:
-    """A library at a place. ``label`` is unique in a run."""
+    """A library at a place. ``label`` is unique in a run; ``kind`` is the processor's, where it is known."""
+
+    kind: str | None = None
 
     def __init__(self, library: Any, name: str, place: Any, label: str) -> None:
         self.library, self.name, self.place, self.label = library, name, place, label
 
     def knows(self, case: Case) -> bool:
         """Whether this library has such an operator."""
-        return True
+        return case.own is None
 
     def prepare(self, case: Case) -> Callable[[], Any]:
         """The case as a call without arguments, its inputs in place."""
@@ -43,12 +46,22 @@ class Contestant:
     def wait(self) -> None:
         """Return when the device has finished."""
 
+    def launches(self, call: Callable[[], Any]) -> tuple[int, int]:
+        """(of one call, those of them with little work), where a library tells."""
+        return 0, 0
+
 
 class Cltorch(Contestant):
     def __init__(self, spec: str) -> None:
         place = cltorch.device(spec)
         self.device = runtime.get(place.type, place.index)
         super().__init__(cltorch, "cltorch", self.device.spec, str(self.device.spec))
+
+    def knows(self, case: Case) -> bool:
+        return True
+
+    def prepare(self, case: Case) -> Callable[[], Any]:
+        return case.own(self.device) if case.own is not None else super().prepare(case)
 
     def settle(self, result: Any) -> None:
         for t in result if isinstance(result, tuple) else (result,):
@@ -57,8 +70,18 @@ class Cltorch(Contestant):
     def wait(self) -> None:
         self.device.synchronize()
 
+    def launches(self, call: Callable[[], Any]) -> tuple[int, int]:
+        with counted(self.device) as counter:
+            self.settle(call())
+            self.wait()
+        return counter.launches, counter.little
+
 
 class Torch(Contestant):
+    @property
+    def kind(self) -> str:
+        return "CPU" if self.place == "cpu" else "GPU"
+
     def wait(self) -> None:
         if self.place != "cpu":
             self.library.cuda.synchronize(self.place)

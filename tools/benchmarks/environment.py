@@ -38,7 +38,7 @@ def describe(contestant: Contestant) -> dict[str, Any]:
     """A contestant as plain values. A rival says its library's version, a device what its driver says."""
     known = {"label": contestant.label, "library": contestant.name, "version": installed(contestant.name) or cltorch.__version__}
     if not isinstance(contestant, Cltorch):
-        return {**known, "name": f"{contestant.name} on {place_name(contestant)}", "threads": threads(contestant)}
+        return {**known, "name": f"{contestant.name} on {place_name(contestant)}", "threads": threads(contestant), "kind": contestant.kind}
     dev = contestant.device
     return {
         **known, "name": dev.name, "vendor": dev.vendor, "kind": dev.kind, "platform": dev.platform_name, "opencl": dev.version,

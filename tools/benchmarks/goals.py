@@ -1,53 +1,24 @@
 """The suite goals: what cltorch on a processor wants to reach against PyTorch on the same processor, row by row, as PyTorch's time over ours."""
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import training
+from . import arithmetic, training, tried
 from .case import Case, Input, Mode, Scale
-from .results import UNKNOWN, Row, human_ratio, human_seconds
-from .table import WIDTH
 
 Call = Callable[..., Any]
-MISSED = "   not reached"
-
-# What keeps rows below their goals, measured on two cores of an AMD EPYC 7003 (16 vector registers of 32 bytes), PyTorch 2.13.0.
-HOST = ("Python: PyTorch's own call of this operator takes 2.8 to 4.5 us on this processor. A launch of little work runs in the calling thread "
-        "(runtime/inline.py): 1.3 us for the driver's call, 1.0 for its arguments, the rest the chain's look-up; tools/bench_dispatch.py shows the parts.")
-PEAK = ("arithmetic: in the same minute the inner loop alone, its operands in the first cache, reached 130 to 192 GFLOP/s (the clock varies), PyTorch "
-        "134 to 180, products of 2048 here 125 to 153: 1.05 times PyTorch is that peak. What lies between is memory: six rows of a at a time, sums "
-        "that wait there between blocks of k. Tried: tiles of 4 x 24 (the same), 12 x 8 (two thirds), blocks of 128 to 512 (256 is best), copies of a "
-        "(no gain for whole rows).")
-SMALL = ("handing over: in a row without waits products of 256 reach 98 to 108 GFLOP/s, 64 of 128 reach 110, as PyTorch; a sample of the table waits for the "
-         "driver's threads to wake and to report. Tried: one launch instead of two (in use), other shares of a work-item.")
-MEMORY = ("memory: the bytes at the machine's copy bandwidth (24 to 34 GB/s). What the goal counts on is PyTorch's page faults for fresh memory, half as "
-          "many for half the bytes (cast). Tried: two, four, eight streams in ranges or pages (no gain where something is written). In use: results of 48 "
-          "MiB and more go past the caches (copy 6.6 to 5.1 ms, mul 8.5 to 7.8, no gain for half the bytes).")
-READS = ("memory: 64 MB at 28 to 35 GB/s, PyTorch 35: one pass on both sides. Tried: prefetching 1 to 8 KB ahead (5 %), four streams (a third quicker than "
-         "one, in use).")
-ROWS = ("memory and exponentials: 16 MB in and out on both sides, each row read twice. PyTorch's time has two levels (7 and 17 ms for softmax), without and "
-        "with page faults for its results. Tried: lanes in registers and interleaved exponentials (a quarter to a third quicker, in use).")
-MOVES = "memory: rows of 4 KB or single elements moved once on both sides. Tried: 64-bit places (in use)."
-SORTED = ("the gradient is summed in the order of sorted indices, so that it is the same on every run: 2.7 of 4.9 ms, after filling with zeros in 0.6. "
-          "Sorting itself takes 0.06 ms.")
-CONVOLUTION = ("arithmetic: 94 GFLOP/s for 3x3, 56 strided, 67 for 1x1, where PyTorch (oneDNN) reaches 114, 73 and 72. Patches are staged for each "
-               "work-item, strided ones element by element. Not tried: Winograd.")
-STEPS = ("arithmetic: the GPT's products are 2.4 GFLOP, 16 ms at this processor's 150 GFLOP/s, of 22 ms; the MLP's 0.2 GFLOP, 1.4 of 1.6 ms. Eager steps "
-         "also wait for Python, which takes longer than the kernels in the smallest. In use: all launches of a graph as one (MLP 1.92 to 1.57 ms, GPT "
-         "27.2 to 22.2), little launches in the calling thread (the tutorial's eager step: 680 to 620 us).")
-
-
 REPLAYED = 32
 
 
-def goal(ratio: float, name: str, call: Call | None, *inputs: Input, **more: Any) -> Case:
-    return Case("goals", name, call, inputs, goal=ratio, **more)
+def goal(ratio: float, name: str, call: Call, *inputs: Input, read: float | None = None, written: float = 0.0, **more: Any) -> Case:
+    """A row. It reads its inputs once, unless ``read`` says how many bytes; ``written`` is the size of its results in fresh memory."""
+    read = sum(given.nbytes for given in inputs) if read is None else read
+    return Case("goals", name, call, inputs, moved=read + written, written=written, goal=ratio, **more)
 
 
-def steps(ratio: float, name: str, build: Callable[[Any, Any], Callable[[], Any]]) -> Case:
-    return goal(ratio, name, None, mode=Mode.STEPS, build=build, cause=STEPS)
+def steps(ratio: float, name: str, build: Callable[[Any, Any], Callable[[], Any]], flops: float) -> Case:
+    return Case("goals", name, mode=Mode.STEPS, build=build, flops=flops, goal=ratio, tried=tried.STEPS)
 
 
 def gradients(call: Call, count: int) -> Call:
@@ -62,8 +33,9 @@ def goals(scale: Scale) -> list[Case]:
 
 def products(scale: Scale) -> list[Case]:
     def product(ratio: float, name: str, left: tuple[int, ...], right: tuple[int, ...], call: Call = lambda t, a, b: a @ b, d: str = "float32") -> Case:
-        small = max(left) <= 512 // scale.shrink
-        return goal(ratio, name, call, Input(left, d), Input(right, d), dtype=d, cause=SMALL if small else PEAK)
+        a, columns = Input(left, d), right[-1] if len(right) > 1 else 1
+        return goal(ratio, name, call, a, Input(right, d), dtype=d, written=a.nbytes / left[-1] * columns, flops=arithmetic.product(*left, columns),
+                    tried=tried.PRODUCTS)
 
     k = scale.shrink
     square = {n: (n // k, n // k) for n in (256, 512, 1024, 2048, 4096)}
@@ -76,7 +48,8 @@ def products(scale: Scale) -> list[Case]:
         product(0.9, "product 16 x 4096 x 4096", (16 // min(k, 8), 4096 // k), square[4096]),
         product(0.9, "matrix-vector 4096", square[4096], (4096 // k,)),
         product(1.0, "product 1024", square[1024], square[1024], d="float64"),
-        goal(1.0, "64 products of 128, with gradients", gradients(lambda t, a, b: a.bmm(b), 2), learned, learned, Input(batch), cause=SMALL),
+        goal(1.0, "64 products of 128, with gradients", gradients(lambda t, a, b: a.bmm(b), 2), learned, learned, Input(batch),
+             read=5 * learned.nbytes, written=3 * learned.nbytes, flops=3 * arithmetic.product(*batch, batch[2]), tried=tried.PRODUCTS),
     ]
 
 
@@ -85,22 +58,24 @@ def memory_bound(scale: Scale) -> list[Case]:
     flat, grid = Input((n,)), Input((n // width, width))
 
     def unary(ratio: float, name: str, call: Call, *inputs: Input, **more: Any) -> Case:
-        return goal(ratio, name, call, *(inputs or (flat,)), **{"cause": MEMORY, **more})
+        return goal(ratio, name, call, *(inputs or (flat,)), **{"written": flat.nbytes, "tried": tried.POINTWISE, **more})
+
+    def reduced(name: str, by: Call) -> list[Case]:
+        return [unary(1, f"{name}{where}", call, grid, written=4.0 * left, tried=tried.REDUCTIONS) for where, left, call in (
+            (" of all", 1, lambda t, x: by(x)), (" over dim 0", width, lambda t, x: by(x, 0)), (" over dim 1", n // width, lambda t, x: by(x, 1)))]
 
     return [
         unary(4, "add 16 M", lambda t, x, y: x + y, flat, flat), unary(4, "mul 16 M", lambda t, x, y: x * y, flat, flat),
-        unary(4, "copy 16 M", lambda t, x: x[1:].clone()), unary(4, "cast 16 M to float16", lambda t, x: x.half()),
+        unary(4, "copy 16 M", lambda t, x: x[1:].clone()), unary(4, "cast 16 M to float16", lambda t, x: x.half(), written=flat.nbytes / 2),
         unary(4, "cat 2 x 8 M", lambda t, x, y: t.cat([x, y]), Input((n // 2,)), Input((n // 2,))),
         *(unary(4, f"{name} 16 M", call) for name, call in (
             ("exp", lambda t, x: x.exp()), ("tanh", lambda t, x: x.tanh()), ("gelu", lambda t, x: t.nn.functional.gelu(x)),
             ("silu", lambda t, x: t.nn.functional.silu(x)))),
         unary(25, "chain of six 16 M", lambda t, x, y: ((x + y) * x - y).relu() * 0.5 + y, flat, flat),
-        *(unary(1, f"{name}{where}", call, grid, cause=READS) for name, by in (
-            ("sum", lambda x, *d: x.sum(*d)), ("mean", lambda x, *d: x.mean(*d)), ("max", lambda x, *d: x.amax(*d)))
-          for where, call in ((" of all", lambda t, x, by=by: by(x)), (" over dim 0", lambda t, x, by=by: by(x, 0)),
-                              (" over dim 1", lambda t, x, by=by: by(x, 1)))),
-        *(unary(2, f"{name} 16 M", call, drawn=True) for name, call in (
-            ("randn", lambda t, x: t.randn_like(x)), ("rand", lambda t, x: t.rand_like(x)), ("dropout", lambda t, x: t.nn.functional.dropout(x, 0.5)))),
+        *reduced("sum", lambda x, *d: x.sum(*d)), *reduced("mean", lambda x, *d: x.mean(*d)), *reduced("max", lambda x, *d: x.amax(*d)),
+        *(unary(2, f"{name} 16 M", call, read=read, drawn=True, tried=tried.RANDOM) for name, read, call in (
+            ("randn", 0, lambda t, x: t.randn_like(x)), ("rand", 0, lambda t, x: t.rand_like(x)),
+            ("dropout", flat.nbytes, lambda t, x: t.nn.functional.dropout(x, 0.5)))),
     ]
 
 
@@ -111,14 +86,20 @@ def normalised(scale: Scale) -> list[Case]:
     classes = Input((shape[0],), "int64", width)
     batch, channels, side = scale.image
     image, scales = Input((batch, channels, side, side), grad=True), Input((channels,), grad=True)
+
+    def both(name: str, call: Call, *inputs: Input, **more: Any) -> Case:
+        """Forward its operand is read and a result written; backward the gradient and operand or result are read, and a gradient written."""
+        size = inputs[0].nbytes
+        return goal(1.5, name, call, *inputs, **{"read": 3 * size, "written": 2 * size, "tried": tried.ROWS, **more})
+
     return [
-        goal(1.5, "softmax, with gradient", gradients(lambda t, x: x.softmax(1), 1), rows, Input(shape), cause=ROWS),
-        goal(1.5, "log_softmax, with gradient", gradients(lambda t, x: x.log_softmax(1), 1), rows, Input(shape), cause=ROWS),
-        goal(1.5, "layer_norm, with gradients", gradients(lambda t, x, w, b: t.nn.functional.layer_norm(x, (width,), w, b), 3), rows, weight, weight,
-             Input(shape), cause=ROWS),
-        goal(1.5, "batch_norm, with gradients", gradients(lambda t, x, w, b: t.nn.functional.batch_norm(x, None, None, w, b, training=True), 3),
-             image, scales, scales, Input(image.shape), cause=ROWS),
-        goal(1.5, "cross_entropy, with gradient", lambda t, x, y: t.autograd.grad(t.nn.functional.cross_entropy(x, y), x), rows, classes, cause=ROWS),
+        both("softmax, with gradient", gradients(lambda t, x: x.softmax(1), 1), rows, Input(shape)),
+        both("log_softmax, with gradient", gradients(lambda t, x: x.log_softmax(1), 1), rows, Input(shape)),
+        both("layer_norm, with gradients", gradients(lambda t, x, w, b: t.nn.functional.layer_norm(x, (width,), w, b), 3), rows, weight, weight, Input(shape)),
+        both("batch_norm, with gradients", gradients(lambda t, x, w, b: t.nn.functional.batch_norm(x, None, None, w, b, training=True), 3),
+             image, scales, scales, Input(image.shape)),
+        both("cross_entropy, with gradient", lambda t, x, y: t.autograd.grad(t.nn.functional.cross_entropy(x, y), x), rows, classes,
+             read=2 * rows.nbytes, written=rows.nbytes),
     ]
 
 
@@ -126,14 +107,16 @@ def indexed(scale: Scale) -> list[Case]:
     n, width = scale.elements // 4, 1024 // scale.shrink
     rows = n // width
     grid, ids, learned = Input((rows, width)), Input((rows,), "int64", rows), Input((rows, width), grad=True)
+    size = grid.nbytes
     return [
-        goal(1, "transposed copy 16 M", lambda t, x: x.t().contiguous(), Input((scale.elements // width, width))),
-        goal(1, "gather", lambda t, x, i: x.gather(1, i), grid, Input((rows, width), "int64", width), cause=MOVES),
-        goal(1, "index_select", lambda t, x, i: x.index_select(0, i), grid, ids, cause=MOVES),
+        goal(1, "transposed copy 16 M", lambda t, x: x.t().contiguous(), Input((scale.elements // width, width)), written=4 * size, tried=tried.MOVES),
+        goal(1, "gather", lambda t, x, i: x.gather(1, i), grid, Input((rows, width), "int64", width), written=size, tried=tried.MOVES),
+        goal(1, "index_select", lambda t, x, i: x.index_select(0, i), grid, ids, written=size, tried=tried.MOVES),
         goal(1, "embedding, with gradient", lambda t, x, i, g: t.autograd.grad(t.nn.functional.embedding(i, x), x, g), learned, ids, grid,
-             cause=SORTED),
-        goal(1, "cumsum over dim 1", lambda t, x: x.cumsum(1), grid, cause=READS), goal(1, "cumsum over dim 0", lambda t, x: x.cumsum(0), grid),
-        goal(1, "sort rows", lambda t, x: x.sort(1)[0], grid), goal(1, "top 10 of rows", lambda t, x: x.topk(10, 1)[0], grid),
+             written=2 * size, tried=tried.EMBEDDING),
+        *(goal(1, f"cumsum over dim {dim}", lambda t, x, dim=dim: x.cumsum(dim), grid, written=size, tried=tried.SCANS) for dim in (1, 0)),
+        goal(1, "sort rows", lambda t, x: x.sort(1)[0], grid, written=size, tried=tried.SORTING),
+        goal(1, "top 10 of rows", lambda t, x: x.topk(10, 1)[0], grid, written=40.0 * rows, tried=tried.SORTING),
     ]
 
 
@@ -149,15 +132,20 @@ def images(scale: Scale) -> list[Case]:
         def call(t: Any, x: Any, w: Any) -> Any:
             return t.nn.functional.conv2d(x, w, groups=groups, **options)
 
-        kernel = Input((channels, channels // groups, size, size), grad=out is not None)
-        return goal(ratio, name, gradients(call, 2), learned, kernel, out, cause=CONVOLUTION) if out else \
-            goal(ratio, name, call, image, kernel, cause=CONVOLUTION)
+        kernel, stride = Input((channels, channels // groups, size, size), grad=out is not None), options.get("stride", 1)
+        given, result = image.nbytes, image.nbytes // stride ** 2
+        flops = arithmetic.product(result // 4, channels // groups * size * size)
+        if out:
+            return goal(ratio, name, gradients(call, 2), learned, kernel, out, read=3 * given, written=2 * given, flops=3 * flops, tried=tried.CONVOLUTIONS)
+        return goal(ratio, name, call, image, kernel, written=result, flops=flops, tried=tried.CONVOLUTIONS)
 
     def pooled(name: str) -> list[Case]:
         def call(t: Any, x: Any) -> Any:
             return getattr(t.nn.functional, name)(x, 2)
 
-        return [goal(1, name, call, image), goal(1, f"{name}, with gradient", gradients(call, 1), learned, half)]
+        size = image.nbytes
+        return [goal(1, name, call, image, written=size / 4, tried=tried.POOLING),
+                goal(1, f"{name}, with gradient", gradients(call, 1), learned, half, written=1.25 * size, tried=tried.POOLING)]
 
     return [
         convolved(0.8, "conv2d 3x3", 3, padding=1), convolved(0.8, "conv2d 3x3, with gradients", 3, image, padding=1),
@@ -172,8 +160,10 @@ def attention(scale: Scale) -> list[Case]:
     def call(t: Any, q: Any, k: Any, v: Any) -> Any:
         return t.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
 
-    return [goal(1, "attention, causal", call, *[Input(shape)] * 3),
-            goal(1, "attention, causal, with gradients", gradients(call, 3), *[Input(shape, grad=True)] * 3, Input(shape))]
+    size, flops = Input(shape).nbytes, arithmetic.attention(shape[0] * shape[1], *shape[2:])
+    return [goal(1, "attention, causal", call, *[Input(shape)] * 3, written=size, flops=flops, tried=tried.ATTENTION),
+            goal(1, "attention, causal, with gradients", gradients(call, 3), *[Input(shape, grad=True)] * 3, Input(shape),
+                 read=8 * size, written=4 * size, flops=3 * flops, tried=tried.ATTENTION)]
 
 
 def trained(scale: Scale) -> list[Case]:
@@ -183,22 +173,23 @@ def trained(scale: Scale) -> list[Case]:
     def tutorial(t: Any, place: Any, k: int) -> Callable[[], Any]:
         return training.dense(t, place, 16, 10, 32)
 
-    models: Sequence[tuple[str, Callable[[Any, Any, int], Callable[[], Any]], float, float]] = (
-        ("MLP 10-32-10", tutorial, 0.7, 3), ("MLP 784-512-512-10", training.mlp, 1, 1.5), ("CNN", training.cnn, 1, 1),
-        ("ResNet", training.resnet, 1, 1), ("GPT", training.gpt, 1, 1.5))
+    models: Sequence[tuple[str, Callable[[Any, Any, int], Callable[[], Any]], float, float, float]] = (
+        ("MLP 10-32-10", tutorial, training.dense_flops(16, 10, 32), 0.7, 3), ("MLP 784-512-512-10", training.mlp, training.mlp_flops(k), 1, 1.5),
+        ("CNN", training.cnn, training.cnn_flops(k), 1, 1), ("ResNet", training.resnet, training.resnet_flops(k), 1, 1),
+        ("GPT", training.gpt, training.gpt_flops(k), 1, 1.5))
 
     def compiled(t: Any, step: Callable[[], Any], both: bool) -> Callable[[], Any]:
         return t.compile(step) if both or t.__name__ == "cltorch" else step
 
-    eager = [steps(ratio, f"step of {name}", lambda t, place, build=build: build(t, place, k)) for name, build, ratio, _ in models]
+    eager = [steps(ratio, f"step of {name}", lambda t, place, build=build: build(t, place, k), flops) for name, build, flops, ratio, _ in models]
     return [*eager, *(steps(1.0 if both else ratio, f"step of {name}, {'both ' if both else ''}compiled",
-                            lambda t, place, build=build, both=both: compiled(t, build(t, place, k), both))
-                      for both in (False, True)[:1 if k > 1 else 2] for name, build, _, ratio in models)]
+                            lambda t, place, build=build, both=both: compiled(t, build(t, place, k), both), flops)
+                      for both in (False, True)[:1 if k > 1 else 2] for name, build, flops, _, ratio in models)]
 
 
 def host(scale: Scale) -> list[Case]:
     small = Input((64 // scale.shrink, 64 // scale.shrink))
-    rows = [Case("goals", name, lambda t, x, y: x * y, (small, small), mode=mode, limit=limit, cause=HOST)
+    rows = [Case("goals", name, lambda t, x, y: x * y, (small, small), mode=mode, limit=limit, tried=tried.HOST)
             for name, mode, limit in (("record a * b", Mode.RECORD, 3e-6), ("launch a * b", Mode.LAUNCH, 10e-6))]
 
     def replayed(t: Any, place: Any) -> Callable[[], Any]:
@@ -215,32 +206,4 @@ def host(scale: Scale) -> list[Case]:
             run()
         return run
 
-    return [*rows, Case("goals", f"replay {REPLAYED} launches", build=replayed, mode=Mode.LAUNCH, limit=REPLAYED * 3e-6, cause=HOST)]
-
-
-def goal_table(cases: Sequence[Case], rows: Sequence[Row], ours: str, rival: str) -> str:
-    """A line for each goal: our time, the rival's, the ratio, the goal, and whether it is reached; then what keeps rows below theirs."""
-    timed = {(row.key, row.contestant): row for row in rows if row.note != UNKNOWN}
-    lines = [f"GOALS: the time of {rival} over ours ({ours})", f"{'':41} {'ours':>9} {'spread':>7} {'rival':>9} {'spread':>7} {'ratio':>9} {'goal':>9}"]
-    causes: dict[str, list[str]] = {}
-    for case in cases:
-        if (case.goal or case.limit) and (case.key, ours) in timed and (case.key, rival) in timed:
-            line = _line(case, timed[case.key, ours], timed[case.key, rival])
-            lines.append(line)
-            if line.endswith(MISSED):
-                causes.setdefault(case.cause or "no cause is known; compare the spread.", []).append(case.name)
-    if causes:
-        lines += ["", "WHAT KEEPS ROWS BELOW THEIR GOALS (as measured on two cores of an AMD EPYC 7003)"]
-        lines += [textwrap.fill(f"{', '.join(names)}: {cause}", WIDTH, subsequent_indent="    ") for cause, names in causes.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _line(case: Case, mine: Row, other: Row) -> str:
-    title = f"{mine.title[:41]:41}"
-    if mine.note or other.note:
-        return f"{title} {mine.note or other.note}"
-    ratio = other.median / mine.median
-    reached = ratio >= case.goal if case.goal else mine.median <= case.limit
-    wanted = f"{case.goal:g} x" if case.goal else f"< {human_seconds(case.limit)}"
-    times = " ".join(f"{human_seconds(row.median):>9} {100 * row.spread:>5.0f} %" for row in (mine, other))
-    return f"{title} {times} {human_ratio(ratio):>9} {wanted:>9}{'' if reached else MISSED}"
+    return [*rows, Case("goals", f"replay {REPLAYED} launches", build=replayed, mode=Mode.LAUNCH, limit=REPLAYED * 3e-6, tried=tried.HOST)]

@@ -34,27 +34,34 @@ class Entry:
 
     def __init__(self, case: Case, contestant: Contestant, plan: Plan) -> None:
         self.case, self.contestant, self.plan = case, contestant, plan
-        self.row = Row(case.suite, case.name, case.dtype, contestant.label, case.mode.name, case.moved, case.flops)
+        self.row = Row(case.suite, case.name, case.dtype, contestant.label, case.mode.name, case.moved, case.flops,
+                       written=case.written, goal=case.goal, limit=case.limit)
         self.call: Callable[[], Any] = no_call
         self.spent = 0.0
 
     def prepare(self) -> None:
         """Inputs, first calls that compile (and capture, and join what was captured), and others that tell how many calls make a sample."""
         self.call = self.contestant.prepare(self.case)
-        first = sum(sample(self.case.mode, self.contestant, self.call, 1) for _ in range(self.plan.warm if self.case.mode is Mode.STEPS else 1))
+        first = sum(sample(self.case.mode, self.contestant, self.call, 1)[0] for _ in range(self.plan.warm if self.case.mode is Mode.STEPS else 1))
         if first < self.plan.slow:
             self.calibrate()
         if self.row.calls > 1:
             self.calibrate()
 
     def calibrate(self) -> None:
-        once = sample(self.case.mode, self.contestant, self.call, self.row.calls)
+        once, _ = sample(self.case.mode, self.contestant, self.call, self.row.calls)
         self.row.calls = max(1, min(1000, round(self.plan.sample / max(once, 1e-7))))
 
     def take(self) -> None:
-        seconds = sample(self.case.mode, self.contestant, self.call, self.row.calls)
+        seconds, returned = sample(self.case.mode, self.contestant, self.call, self.row.calls)
         self.row.seconds.append(seconds)
+        self.row.returned.append(returned)
         self.spent += seconds * self.row.calls
+
+    def count(self) -> None:
+        """The launches of one more call; a call that is only recorded has none."""
+        if self.row.seconds and self.case.mode is not Mode.RECORD:
+            self.row.launches, self.row.little = self.contestant.launches(self.call)
 
     @property
     def done(self) -> bool:
@@ -67,20 +74,17 @@ def no_call() -> Any:
     """Before a case is prepared."""
 
 
-def sample(mode: Mode, contestant: Contestant, call: Callable[[], Any], count: int) -> float:
-    """Seconds a call, of ``count`` calls, the device idle at the start."""
+def sample(mode: Mode, contestant: Contestant, call: Callable[[], Any], count: int) -> tuple[float, float]:
+    """Seconds a call, of ``count`` calls, the device idle at the start; and those until the calls had returned."""
     contestant.wait()
     start = time.perf_counter()
     result = repeat(mode, contestant, call, count)
     if mode is Mode.STEPS:
         contestant.settle(result)
-    if mode in (Mode.LAUNCH, Mode.RECORD):
-        stop = time.perf_counter()
-        contestant.wait()
-    else:
-        contestant.wait()
-        stop = time.perf_counter()
-    return (stop - start) / count
+    returned = time.perf_counter()
+    contestant.wait()
+    stop = returned if mode in (Mode.LAUNCH, Mode.RECORD) else time.perf_counter()
+    return (stop - start) / count, (returned - start) / count
 
 
 def repeat(mode: Mode, contestant: Contestant, call: Callable[[], Any], count: int) -> Any:
@@ -113,7 +117,9 @@ class Race:
             time.sleep(PAUSE)
             self.attempt(entry, entry.take)
         for entry in entries:
-            if entry.row.seconds and case.flops:
+            if case.goal or case.limit:
+                self.attempt(entry, entry.count)
+            if entry.row.seconds and case.flops and case.mode is not Mode.STEPS:
                 self.per_flop[entry.row.contestant, case.dtype] = entry.row.median / case.flops
         return [entry.row for entry in entries]
 
@@ -127,6 +133,7 @@ class Race:
             text = str(error).strip().splitlines() or [""]
             entry.row.note = f"{type(error).__name__}: {text[0]}"
             entry.row.seconds.clear()
+            entry.row.returned.clear()
         self.used[entry.row.contestant] += time.perf_counter() - start
 
     def turns(self, entries: Sequence[Entry]) -> Iterator[Entry]:
@@ -145,7 +152,8 @@ class Race:
             return f"left out: the run's {self.plan.total:.0f} seconds were over"
         if elapsed > end and self.used[entry.row.contestant] > end / len(self.contestants):
             return f"left out: it had used up its share of the run's {self.plan.total:.0f} seconds"
-        expected = self.per_flop.get((entry.row.contestant, entry.case.dtype), 0.0) * entry.case.flops
+        flops = 0.0 if entry.case.mode is Mode.STEPS else entry.case.flops  # a step's time is more than its products'
+        expected = self.per_flop.get((entry.row.contestant, entry.case.dtype), 0.0) * flops
         return f"left out: about {expected:.0f} s a call" if expected > self.plan.limit else ""
 
 

@@ -60,12 +60,22 @@ ${", ".join(f"{name} {version}" for name, version in env['versions'].items())}${
 % for name in names:
 <th><span class="dot" style="background:${style.colour(name)}"></span>${name}</th>
 % endfor
+% if suite['goals']:
+<th>ratio (goal), and what limits it</th>
+% endif
 </tr></thead><tbody>
-% for title, cells in suite['lines']:
+% for title, cells, wanted in suite['lines']:
 <tr><td>${title}</td>
 % for cell in cells:
 <td class="${cell['kind']}"><b>${cell['main']}</b><small>${cell['more']}</small></td>
 % endfor
+% if suite['goals']:
+<td>
+% for main, more in wanted:
+<b>${main}</b><small>${more}</small>
+% endfor
+</td>
+% endif
 </tr>
 % endfor
 </tbody></table></div>

@@ -11,7 +11,7 @@ from .results import Row, cases, human_ratio, human_seconds, speedups
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#6B6B6B")  # Okabe and Ito's, told apart by all
 MARKS = "osD^vPX*"
-TIMED = ("launch", "ops", "bmm")  # plotted by time: their rates have different units
+TIMED = ("launch", "ops", "bmm", "limits", "goals")  # plotted by time: their rates have different units
 
 
 class Style:

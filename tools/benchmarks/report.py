@@ -5,7 +5,7 @@ import base64
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,18 @@ from mako.template import Template
 from matplotlib.figure import Figure
 
 from . import plots
-from .results import UNKNOWN, Row, Run, Shares, cases, human_rate, human_ratio, human_seconds, load, speedups
+from .bounds import Limits, is_reached, remark, same_processor
+from .results import UNKNOWN, Row, Run, Shares, cases, human_rate, human_ratio, human_seconds, load, rivals_of, speedups
 
 TITLES = {
+    "limits": "Limits: what the devices can do at most, by kernels that do nothing else",
     "launch": "Overheads: what one small call costs the host, and how long until its result is there",
     "memory": "Memory: bandwidth, as a share of the contestant's own copy (one read, one write)",
     "gemm": "Matrix products: by size and type, as a share of the contestant's best in that type",
     "bmm": "Batches of small matrix products",
     "ops": "Operators of neural networks",
     "train": "Training: whole steps, forward, backward and optimizer",
+    "goals": "Goals: what we want to reach against a rival on the same processor",
 }
 
 
@@ -37,7 +40,7 @@ def write(files: Sequence[Path | Run], out: Path) -> Path:
         out.with_name(f"{out.stem}-{name}.png").write_bytes(data)
     template = Template(filename=str(Path(__file__).with_name("page.mako")), default_filters=["str", "h"], strict_undefined=True)
     embedded = {name: base64.b64encode(data).decode() for name, data in pictures.items()}
-    out.write_text(template.render(people=people, runs=runs, suites=suites(rows, names), pictures=embedded, names=names, missing=missing(runs),
+    out.write_text(template.render(people=people, runs=runs, suites=suites(rows, names, goals(runs)), pictures=embedded, names=names, missing=missing(runs),
                                    means=speedups(rows, names[0]), ratio=human_ratio, style=plots.Style(names)), encoding="utf-8")
     return out
 
@@ -76,8 +79,8 @@ def tidy(name: str) -> str:
     return " ".join(name.split())
 
 
-def suites(rows: Sequence[Row], names: Sequence[str]) -> list[dict[str, Any]]:
-    """For each suite its title and a table: (case, a cell for each contestant)."""
+def suites(rows: Sequence[Row], names: Sequence[str], wanted: Mapping[tuple[str, str, str], list[tuple[str, str]]]) -> list[dict[str, Any]]:
+    """For each suite its title and a table: (case, a cell for each contestant, what is said of its goal)."""
     shares, table = Shares(rows), {(row.key, row.contestant): row for row in rows}
     out = []
     for suite in dict.fromkeys(row.suite for row in rows):
@@ -86,8 +89,23 @@ def suites(rows: Sequence[Row], names: Sequence[str]) -> list[dict[str, Any]]:
             mine = [table.get((key, name)) for name in names]
             best = min((row.median for row in mine if row and row.seconds), default=0.0)
             title = next(row.title for row in mine if row)
-            lines.append((title, [cell(row, shares, best) for row in mine]))
-        out.append({"name": suite, "title": TITLES.get(suite, suite), "lines": lines})
+            lines.append((title, [cell(row, shares, best) for row in mine], wanted.get(key, [])))
+        out.append({"name": suite, "title": TITLES.get(suite, suite), "lines": lines, "goals": any(line[2] for line in lines)})
+    return out
+
+
+def goals(runs: Sequence[tuple[Run, str]]) -> dict[tuple[str, str, str], list[tuple[str, str]]]:
+    """For each case with a goal what each run's first device reached of it against each rival, and what limits it."""
+    out: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+    for run, stem in runs:
+        ours = run.contestants[0]
+        limits, table = Limits(run.rows, ours["label"]), {(row.key, row.contestant): row for row in run.rows if row.seconds}
+        mine = [row for row in run.rows if row.contestant == ours["label"] and row.seconds and (row.goal or row.limit)]
+        for row, rival in ((row, rival) for row in mine for rival in rivals_of(run) if (row.key, rival["label"]) in table):
+            other, wanted = table[row.key, rival["label"]], f"{row.goal:g} x" if row.goal else f"below {human_seconds(row.limit)}"
+            ratio, where = human_ratio(other.median / row.median), f"{rival['label']} over {ours['label']}" + (f", {stem}" if len(runs) > 1 else "")
+            reached = "reached" if is_reached(row, other) else f"not reached: {remark(row, other, limits, same_processor(ours, rival)).text}"
+            out.setdefault(row.key, []).append((f"{ratio} ({wanted})", f"{reached} ({where})"))
     return out
 
 

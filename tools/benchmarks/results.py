@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = 1
+COPY = ("memory", "copy", "float32")  # the case that shares are counted from
 UNKNOWN = "not in this library"  # the note of a rival that has no such operator
 
 
@@ -29,6 +30,12 @@ class Row:
     calls: int = 1
     seconds: list[float] = dataclasses.field(default_factory=list)
     note: str = ""
+    written: float = 0.0
+    goal: float = 0.0
+    limit: float = 0.0
+    launches: int = 0  # of one call, all of them
+    little: int = 0    # those of them that have too little work for all compute units
+    returned: list[float] = dataclasses.field(default_factory=list)  # seconds of a call in each sample until the calls had returned
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -64,10 +71,10 @@ class Row:
     def rate_at(self, seconds: float) -> tuple[float, str]:
         if self.suite == "train":
             return 1 / seconds, "steps/s"
-        if self.moved:
-            return self.moved / seconds / 1e9, "GB/s"
         if self.flops:
             return self.flops / seconds / 1e9, "GFLOP/s"
+        if self.moved:
+            return self.moved / seconds / 1e9, "GB/s"
         return 1 / seconds, "calls/s"
 
 
@@ -100,6 +107,11 @@ def load(path: Path) -> Run:
         raise ValueError(f"{path} is no file of bench.py --json: {error!r}") from error
 
 
+def rivals_of(run: Run) -> list[dict[str, Any]]:
+    """The contestants that are no device of ours."""
+    return [who for who in run.contestants if "driver" not in who]
+
+
 def cases(rows: Iterable[Row]) -> list[tuple[str, str, str]]:
     """The (suite, case, dtype) keys in order of first appearance."""
     return list(dict.fromkeys(row.key for row in rows))
@@ -109,18 +121,19 @@ class Shares:
     """Percent of what the contestant itself reached: of its float32 copy for bandwidth, of its best product in that dtype for arithmetic."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        self.copy = {row.contestant: row.rate[0] for row in rows if row.seconds and row.key == ("memory", "copy", "float32")}
+        self.copy = {row.contestant: row.rate[0] for row in rows if row.seconds and row.key == COPY}
         self.peak: dict[tuple[str, str], float] = {}
         for row in rows:
-            if row.seconds and row.flops:
+            if row.seconds and row.flops and row.suite != "limits":
                 who = (row.contestant, row.dtype)
                 self.peak[who] = max(self.peak.get(who, 0.0), row.rate[0])
 
     def of(self, row: Row) -> tuple[float, str] | None:
         """(percent, "copy" or "peak"), or None where nothing was measured to compare with."""
-        if row.moved and row.contestant in self.copy:
-            return 100 * row.rate[0] / self.copy[row.contestant], "copy"
-        return (100 * row.rate[0] / self.peak[row.contestant, row.dtype], "peak") if row.flops else None
+        who = (row.contestant, row.dtype)
+        if row.flops:
+            return (100 * row.rate[0] / self.peak[who], "peak") if who in self.peak else None
+        return (100 * row.rate[0] / self.copy[row.contestant], "copy") if row.moved and row.contestant in self.copy else None
 
 
 def speedups(rows: Sequence[Row], base: str) -> dict[tuple[str, str], tuple[float, int]]:

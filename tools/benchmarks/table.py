@@ -1,13 +1,16 @@
-"""The terminal's table: a line for each case and contestant, 120 columns at most."""
+"""The terminal's tables: a line for each case and contestant, 120 columns at most; goals with what limits them, 160."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
+from .bounds import Finding, Limits, is_reached, remark, same_processor
 from .results import UNKNOWN, Row, Run, Shares, human_rate, human_ratio, human_seconds, speedups
 
-WIDTH = 120
+WIDTH, GOALS_WIDTH = 120, 160
 HEAD = f"{'':41} {'':14} {'median':>9} {'spread':>7} {'rate':>15} {'share':>12} {'against':>9}"
 
 
@@ -47,3 +50,46 @@ def summary(run: Run, base: str) -> str:
         cells = [means.get((suite, label)) for suite in suites]
         lines.append(f"{label[:20]:20}" + "".join(f"{human_ratio(cell[0]):>9} {f'({cell[1]})':>4}" if cell else f"{'':>14}" for cell in cells))
     return "\n".join(lines)
+
+
+def goal_table(run: Run, ours: Mapping[str, Any], rival: Mapping[str, Any], tried: Mapping[tuple[str, str, str], str]) -> str:
+    """A line for each goal: our time, the rival's, the ratio, the goal, and where it isn't reached the limit that was measured in the same run;
+    then how many are reached, and what was tried for the others."""
+    timed = {(row.key, row.contestant): row for row in run.rows if row.note != UNKNOWN}
+    pairs = [(row, timed[row.key, rival["label"]]) for row in run.rows
+             if (row.goal or row.limit) and row.contestant == ours["label"] and (row.key, rival["label"]) in timed]
+    limits, same = Limits(run.rows, ours["label"]), same_processor(ours, rival)
+    found = [remark(mine, other, limits, same) for mine, other in pairs]
+    lines = [f"GOALS: the time of {rival['label']} over ours ({ours['label']})",
+             f"{'':41} {'ours':>8} {'spread':>6} {'rival':>8} {'spread':>6} {'ratio':>8} {'goal':>7}"]
+    lines += [goal_line(mine, other, what.text) for (mine, other), what in zip(pairs, found, strict=True)]
+    return "\n".join([*lines, "", *tally(pairs, found), *attempts(pairs, found, tried)]) + "\n"
+
+
+def goal_line(mine: Row, other: Row, limit: str) -> str:
+    title = f"{mine.title[:41]:41}"
+    if mine.note or other.note:
+        return f"{title} {mine.note or other.note}"[:GOALS_WIDTH]
+    wanted = f"{mine.goal:g} x" if mine.goal else f"< {human_seconds(mine.limit)}"
+    times = " ".join(f"{human_seconds(row.median):>8} {100 * row.spread:>4.0f} %" for row in (mine, other))
+    return f"{title} {times} {human_ratio(other.median / mine.median):>8} {wanted:>7}{f'  below: {limit}' if limit else ''}"
+
+
+def tally(pairs: Sequence[tuple[Row, Row]], found: Sequence[Finding]) -> list[str]:
+    """How many goals are reached, and how many of the others no program could reach on this device."""
+    reached = sum(is_reached(mine, other) for mine, other in pairs if mine.seconds and other.seconds)
+    beyond = sum(bool(what.text) and 0 < what.most < mine.goal for (mine, _), what in zip(pairs, found, strict=True))
+    near = sum(bool(what.text) and what.most > 0 for what in found)
+    text = f"{reached} of {len(pairs)} goals are reached."
+    text += f" {near} of the others are near a limit, {beyond} of these ask for more than it allows." if near else ""
+    return [text]
+
+
+def attempts(pairs: Sequence[tuple[Row, Row]], found: Sequence[Finding], tried: Mapping[tuple[str, str, str], str]) -> list[str]:
+    """For each kind of rows below their goals, what was tried."""
+    names: dict[str, list[str]] = {}
+    for (mine, _), what in zip(pairs, found, strict=True):
+        if what.text and tried.get(mine.key):
+            names.setdefault(tried[mine.key], []).append(mine.title)
+    lines = [textwrap.fill(f"{', '.join(titles)}: {text}", GOALS_WIDTH, subsequent_indent="    ") for text, titles in names.items()]
+    return ["", "WHAT WAS TRIED for rows below their goals", *lines] if lines else []

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from . import arithmetic
 from .case import Case, Mode, Scale
 
 CLASSES, VOCABULARY = 10, 64
@@ -62,11 +63,24 @@ def dense(t: Any, place: Any, batch: int, *widths: int) -> Callable[[], Any]:
     return classify(t, model, t.optim.SGD(model.parameters(), lr=0.01, momentum=0.9), *images(t, place, batch, widths[0]))
 
 
+def mlp_flops(k: int) -> float:
+    return dense_flops(64 // k, 784, 512 // k, 512 // k)
+
+
+def dense_flops(batch: int, *widths: int) -> float:
+    return arithmetic.step([(batch, narrow, wide) for narrow, wide in itertools.pairwise((*widths, CLASSES))])
+
+
 def cnn(t: Any, place: Any, k: int) -> Callable[[], Any]:
     nn, wide = t.nn, 32 // k
     model = nn.Sequential(nn.Conv2d(1, wide, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(wide, 2 * wide, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
                           nn.Flatten(), nn.Linear(2 * wide * 49, 128 // k), nn.ReLU(), nn.Linear(128 // k, CLASSES)).to(place)
     return classify(t, model, t.optim.Adam(model.parameters(), lr=1e-3), *images(t, place, max(2, 32 // k), 1, 28, 28))
+
+
+def cnn_flops(k: int) -> float:
+    batch, wide = max(2, 32 // k), 32 // k
+    return arithmetic.step([(batch * 784, 9, wide), (batch * 196, 9 * wide, 2 * wide), (batch, 2 * wide * 49, 128 // k), (batch, 128 // k, CLASSES)])
 
 
 def residual(t: Any, narrow: int, wide: int, stride: int) -> Any:
@@ -94,6 +108,14 @@ def resnet(t: Any, place: Any, k: int) -> Callable[[], Any]:
                           nn.Linear(4 * wide, CLASSES)).to(place)
     side = 32 if k == 1 else 8
     return classify(t, model, t.optim.SGD(model.parameters(), lr=0.01, momentum=0.9), *images(t, place, max(2, 16 // k), 3, side, side))
+
+
+def resnet_flops(k: int) -> float:
+    batch, wide, pixels = max(2, 16 // k), 16 // min(k, 4), (32 if k == 1 else 8) ** 2
+    products = [(batch * pixels, 27, wide), (batch * pixels, 9 * wide, wide), (batch * pixels, 9 * wide, wide)]
+    for narrow, size in ((wide, pixels // 4), (2 * wide, pixels // 16)):
+        products += [(batch * size, 9 * narrow, 2 * narrow), (batch * size, 18 * narrow, 2 * narrow), (batch * size, narrow, 2 * narrow)]
+    return arithmetic.step([*products, (batch, 4 * wide, CLASSES)])
 
 
 def transformer_block(t: Any, width: int, heads: int) -> Any:
@@ -126,3 +148,9 @@ def gpt(t: Any, place: Any, k: int) -> Callable[[], Any]:
     x, y, places = ids[:, :-1], ids[:, 1:].reshape(-1), t.arange(context, device=place)
     optimizer = t.optim.AdamW(model.parameters(), lr=1e-3)
     return stepper(t, model, optimizer, lambda: t.nn.functional.cross_entropy(body(token(x) + position(places)).flatten(0, 1), y))
+
+
+def gpt_flops(k: int) -> float:
+    width, context, batch = 128 // k, 64 // k, max(2, 8 // k)
+    layers = [(batch * context, width, 12 * width)] * 4  # 3 for q, k and v, 1 behind them, 4 and 4
+    return arithmetic.step([*layers, (batch * context, width, VOCABULARY)], more=4 * arithmetic.attention(batch, context, width), input_grad=True)
