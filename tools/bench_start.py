@@ -60,7 +60,7 @@ def child(library: str, model: str, compiled: bool, shrink: int) -> dict[str, fl
     step = contestant.prepare(training.case(model, MODELS[model], shrink))
     if compiled:
         step = t.compile(step)
-    first, *later = (sample(Mode.STEPS, contestant, step, 1) for _ in range(1 + STEPS))
+    first, *later = (sample(Mode.STEPS, contestant, step, 1)[0] for _ in range(1 + STEPS))
     return {"first": first, "later": statistics.median(later), "memory": peak() - before}
 
 

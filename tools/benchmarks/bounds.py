@@ -11,7 +11,7 @@ from .results import COPY, Row, human_ratio, human_seconds
 NEAR = 0.7      # of a limit from which on it explains a row
 REACHED = 0.9   # of a limit from which on a rival is said to be at it, too
 NOISE = 1.15    # who needs less than a limit's time by more than this isn't bound by it
-ONE_SIDED = 0.01  # what is so small a part of the bytes doesn't make them both read and written
+ONE_SIDED = 0.01  # a part of the bytes that is too small to name them by
 
 
 class Bound(NamedTuple):
@@ -23,21 +23,23 @@ class Bound(NamedTuple):
 
     def says(self, row: Row) -> str:
         """How near a row is to it."""
-        return f"launches: {self.sum} of {human_seconds(row.median)}" if self.sum else self.share(row)
+        return f"{self.name}: {self.sum} of {human_seconds(row.median)}" if self.sum else self.share(row)
 
     def share(self, row: Row) -> str:
-        return f"{100 * self.seconds / row.median:.0f} % of {self.name}"
+        percent = f"{100 * self.seconds / row.median:.0f} %"
+        return f"{self.name} {percent}" if self.sum else f"{percent} of {self.name}"
 
 
 class Limits:
-    """One contestant's own limits: bytes a second both ways, read and written; operations a second by dtype; seconds of a launch."""
+    """One contestant's own limits: bytes a second both ways, read and written; operations a second by dtype; seconds of a launch. Each is that of the
+    samples' quicker quartile: what else the machine does makes a limit look lower, never higher."""
 
     def __init__(self, rows: Sequence[Row], contestant: str) -> None:
         found = {row.key: row for row in rows if row.contestant == contestant and row.seconds}
         bandwidths = {"copy": COPY, "read": ("limits", limits.READ, "float32"), "write": ("limits", limits.WRITE, "float32")}
-        self.bandwidth = {name: found[key].moved / found[key].median for name, key in bandwidths.items() if key in found}
-        self.arithmetic = {row.dtype: row.flops / row.median for row in found.values() if (row.suite, row.case) == ("limits", limits.ARITHMETIC)}
-        self.launch = [found[key].median if (key := ("limits", name, "float32")) in found else 0.0 for name in (limits.LAUNCH, limits.LITTLE_LAUNCH)]
+        self.bandwidth = {name: found[key].moved / found[key].quartiles[0] for name, key in bandwidths.items() if key in found}
+        self.arithmetic = {row.dtype: row.flops / row.quartiles[0] for row in found.values() if (row.suite, row.case) == ("limits", limits.ARITHMETIC)}
+        self.launch = [found[key].quartiles[0] if (key := ("limits", name, "float32")) in found else 0.0 for name in (limits.LAUNCH, limits.LITTLE_LAUNCH)]
 
     def bounds(self, row: Row) -> list[Bound]:
         """Those that were measured, the one that takes longest first."""
@@ -51,7 +53,8 @@ class Limits:
         read, rest = row.moved - row.written, row.moved - 2 * row.written
         both = 2 * min(read, row.written) / self.bandwidth["copy"]
         seconds = both + abs(rest) / self.bandwidth["read" if rest > 0 else "write"]
-        name = "copy" if not rest else "read" if row.written < ONE_SIDED * row.moved else "write" if read < ONE_SIDED * row.moved else "memory"
+        small = ONE_SIDED * row.moved
+        name = "copy" if abs(rest) < small else "read" if row.written < small else "write" if read < small else "memory"
         return [Bound(seconds, f"{name} bandwidth")]
 
     def operations(self, row: Row) -> list[Bound]:
@@ -63,7 +66,7 @@ class Limits:
             return []
         seconds = sum(count * each for count, each in zip(counts, self.launch, strict=True))
         parts = [f"{count} x {human_seconds(each)}" for count, each in zip(counts, self.launch, strict=True) if count]
-        return [Bound(seconds, "the time for launches", f"{' + '.join(parts)} = {human_seconds(seconds)}")]
+        return [Bound(seconds, "launches", f"{' + '.join(parts)} = {human_seconds(seconds)}")]
 
 
 class Finding(NamedTuple):
@@ -78,9 +81,10 @@ def finding(mine: Row, other: Row, found: Limits, same: bool) -> Finding:
     quickest = min(mine.median, other.median) if same else mine.median
     bounds = [bound for bound in found.bounds(mine) if bound.seconds <= NOISE * (mine.median if bound.sum else quickest)]
     if not bounds or bounds[0].seconds < NEAR * mine.median:
-        return Finding("no limit reached" + (": " if (parts := explained(mine, bounds, found)) else "") + ", ".join(parts))
+        parts = explained(mine, other, bounds, found)
+        return Finding(f"no limit reached{': ' if parts else ''}{', '.join(parts)}")
     bound, ratio = bounds[0], other.median / mine.median
-    most = max(ratio, other.median / bound.seconds)
+    most = max(ratio, other.median / bound.seconds, 1.0 if same and not bound.sum else 0.0)  # what the rival reaches can be reached
     if bound.sum:
         return Finding(bound.says(mine), most)
     theirs = bound.seconds / other.median
@@ -88,9 +92,11 @@ def finding(mine: Row, other: Row, found: Limits, same: bool) -> Finding:
     return Finding(f"{bound.says(mine)}{rival}, at most {human_ratio(most)}", most)
 
 
-def explained(mine: Row, bounds: Sequence[Bound], found: Limits) -> list[str]:
-    """What is known of a row that is near no limit."""
-    parts = [bounds[0].share(mine)] if bounds else ["quicker than memory"] if found.memory(mine) else []
+def explained(mine: Row, other: Row, bounds: Sequence[Bound], found: Limits) -> list[str]:
+    """What is known of a row that is near no limit. Caches are quicker than memory: its bandwidth is no limit where somebody surpasses it."""
+    surpassed = [bound for bound in found.memory(mine) if bound not in bounds]
+    parts = [f"{bound.share(mine)} (rival {100 * bound.seconds / other.median:.0f} %), caches" for bound in surpassed] or \
+        [bound.share(mine) for bound in bounds[:1]]
     host = statistics.median(mine.returned) / mine.median if mine.returned else 0.0
     return [*parts, *([f"host calls {100 * host:.0f} %"] if host >= NEAR else [])]
 

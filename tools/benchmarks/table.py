@@ -11,6 +11,8 @@ from .bounds import Finding, Limits, is_reached, remark, same_processor
 from .results import UNKNOWN, Row, Run, Shares, human_rate, human_ratio, human_seconds, speedups
 
 WIDTH, GOALS_WIDTH = 120, 160
+LEGEND = ('Percents are of the copy and of LIMITS, as the quicker quartile of their samples has them; "at most" is the ratio at 100 %. "host calls": the\n'
+          'time until the calls had returned, with what runs in the calling thread.')
 HEAD = f"{'':41} {'':14} {'median':>9} {'spread':>7} {'rate':>15} {'share':>12} {'against':>9}"
 
 
@@ -45,10 +47,10 @@ def summary(run: Run, base: str) -> str:
     suites = list(dict.fromkeys(row.suite for row in run.rows))
     labels = [who["label"] for who in run.contestants]
     lines = [f"SPEED AGAINST {base}: geometric mean of time ratios, cases in brackets; above 1 is faster",
-             f"{'':20}" + "".join(f"{suite:>14}" for suite in suites)]
+             f"{'':14}" + "".join(f"{suite:>13}" for suite in suites)]
     for label in labels:
         cells = [means.get((suite, label)) for suite in suites]
-        lines.append(f"{label[:20]:20}" + "".join(f"{human_ratio(cell[0]):>9} {f'({cell[1]})':>4}" if cell else f"{'':>14}" for cell in cells))
+        lines.append(f"{label[:14]:14}" + "".join(f"{human_ratio(cell[0]):>8} {f'({cell[1]})':>4}" if cell else f"{'':>13}" for cell in cells))
     return "\n".join(lines)
 
 
@@ -61,7 +63,7 @@ def goal_table(run: Run, ours: Mapping[str, Any], rival: Mapping[str, Any], trie
     limits, same = Limits(run.rows, ours["label"]), same_processor(ours, rival)
     found = [remark(mine, other, limits, same) for mine, other in pairs]
     lines = [f"GOALS: the time of {rival['label']} over ours ({ours['label']})",
-             f"{'':41} {'ours':>8} {'spread':>6} {'rival':>8} {'spread':>6} {'ratio':>8} {'goal':>7}"]
+             f"{'':41} {'ours':>7} {'spread':>6} {'rival':>7} {'spread':>6} {'ratio':>8} {'goal':>7}"]
     lines += [goal_line(mine, other, what.text) for (mine, other), what in zip(pairs, found, strict=True)]
     return "\n".join([*lines, "", *tally(pairs, found), *attempts(pairs, found, tried)]) + "\n"
 
@@ -71,7 +73,7 @@ def goal_line(mine: Row, other: Row, limit: str) -> str:
     if mine.note or other.note:
         return f"{title} {mine.note or other.note}"[:GOALS_WIDTH]
     wanted = f"{mine.goal:g} x" if mine.goal else f"< {human_seconds(mine.limit)}"
-    times = " ".join(f"{human_seconds(row.median):>8} {100 * row.spread:>4.0f} %" for row in (mine, other))
+    times = " ".join(f"{human_seconds(row.median):>7} {100 * row.spread:>4.0f} %" for row in (mine, other))
     return f"{title} {times} {human_ratio(other.median / mine.median):>8} {wanted:>7}{f'  below: {limit}' if limit else ''}"
 
 
@@ -81,8 +83,8 @@ def tally(pairs: Sequence[tuple[Row, Row]], found: Sequence[Finding]) -> list[st
     beyond = sum(bool(what.text) and 0 < what.most < mine.goal for (mine, _), what in zip(pairs, found, strict=True))
     near = sum(bool(what.text) and what.most > 0 for what in found)
     text = f"{reached} of {len(pairs)} goals are reached."
-    text += f" {near} of the others are near a limit, {beyond} of these ask for more than it allows." if near else ""
-    return [text]
+    text += f" {near} of the others are near a limit; {beyond} of these would miss their goals even at 100 % of it." if near else ""
+    return [text, *([LEGEND] if any(what.text for what in found) else [])]
 
 
 def attempts(pairs: Sequence[tuple[Row, Row]], found: Sequence[Finding], tried: Mapping[tuple[str, str, str], str]) -> list[str]:
@@ -91,5 +93,5 @@ def attempts(pairs: Sequence[tuple[Row, Row]], found: Sequence[Finding], tried: 
     for (mine, _), what in zip(pairs, found, strict=True):
         if what.text and tried.get(mine.key):
             names.setdefault(tried[mine.key], []).append(mine.title)
-    lines = [textwrap.fill(f"{', '.join(titles)}: {text}", GOALS_WIDTH, subsequent_indent="    ") for text, titles in names.items()]
+    lines = [textwrap.fill(f"{'; '.join(titles)}: {text}", GOALS_WIDTH, subsequent_indent="    ") for text, titles in names.items()]
     return ["", "WHAT WAS TRIED for rows below their goals", *lines] if lines else []
