@@ -10,37 +10,32 @@ import pytest
 import cltorch
 from cltorch.tools import bench
 from cltorch.tools.benchmarks import arithmetic, limits, results, table
-from cltorch.tools.benchmarks.bounds import Limits, remark
-from cltorch.tools.benchmarks.case import TINY, Case, Mode
+from cltorch.tools.benchmarks.bounds import bounds, remark
+from cltorch.tools.benchmarks.case import TINY, Case, Input, Mode
 from cltorch.tools.benchmarks.contestants import Cltorch, Torch
 from cltorch.tools.benchmarks.counter import counted
-from cltorch.tools.benchmarks.results import COPY, Row, Run
+from cltorch.tools.benchmarks.measure import Plan, Race
+from cltorch.tools.benchmarks.results import Row, Run
 
 OURS, RIVAL = {"label": "cuda:0", "kind": "CPU", "driver": "1"}, {"label": "torch cpu", "kind": "CPU"}
+MEASURED = {"copy": 20e9, limits.READ: 40e9, limits.WRITE: 25e9, limits.ARITHMETIC: 100e9, limits.LITTLE_LAUNCH: 1e-6, limits.LAUNCH: 1e-5}
 
 
-def row(name: str, seconds: float, who: str = "cuda:0", suite: str = "goals", dtype: str = "float32", **more: Any) -> Row:
-    more = {"moved": 0.0, "flops": 0.0, "goal": 1.0 if suite == "goals" else 0.0, **more}
-    return Row(suite, name, dtype, who, "THROUGHPUT", seconds=[seconds] * 3, returned=[more.pop("returned", 0.0)] * 3, **more)
-
-
-# 20 GB/s copied, 40 read, 25 written, 100 GFLOP/s, a launch 10 us, one with little work 1 us
-MEASURED = [row("copy", 1.0, suite=COPY[0], moved=20e9, written=10e9), row(limits.READ, 1.0, suite="limits", moved=40e9),
-            row(limits.WRITE, 1.0, suite="limits", moved=25e9, written=25e9), row(limits.ARITHMETIC, 1.0, suite="limits", flops=100e9),
-            row(limits.LITTLE_LAUNCH, 1e-6, suite="limits"), row(limits.LAUNCH, 1e-5, suite="limits")]
-FOUND = Limits(MEASURED, "cuda:0")
+def row(name: str, seconds: float, who: str = "cuda:0", **more: Any) -> Row:
+    more = {"moved": 0.0, "flops": 0.0, "goal": 1.0, "beside": MEASURED, **more}
+    return Row("goals", name, "float32", who, "THROUGHPUT", seconds=[seconds] * 3, returned=[more.pop("returned", 0.0)] * 3, **more)
 
 
 def says(seconds: float, theirs: float, same: bool = True, **more: Any) -> tuple[str, float]:
-    text, most = remark(row("x", seconds, **more), row("x", theirs, "torch cpu", **more), FOUND, same)
+    text, most = remark(row("x", seconds, **more), row("x", theirs, "torch cpu", **more), same)
     return text, pytest.approx(most)
 
 
 @pytest.mark.parametrize(("moved", "written", "name", "seconds"), [
     (2e9, 1e9, "copy bandwidth", 0.1), (4e9, 0, "read bandwidth", 0.1), (2.5e9, 2.5e9, "write bandwidth", 0.1), (4e9, 1.0, "read bandwidth", 0.1),
-    (3e9, 1e9, "memory bandwidth", 0.1 + 1 / 40), (3e9, 2e9, "memory bandwidth", 0.1 + 1 / 25)])
+    (3e9, 1e9, "bandwidth", 0.1 + 1 / 40), (3e9, 2e9, "bandwidth", 0.1 + 1 / 25)])
 def test_bytes_take_what_their_directions_take(moved: float, written: float, name: str, seconds: float) -> None:
-    (bound,) = FOUND.bounds(row("x", 1.0, moved=moved, written=written))
+    (bound,) = bounds(row("x", 1.0, moved=moved, written=written))
     assert bound.name == name and bound.seconds == pytest.approx(seconds, rel=1e-6)
 
 
@@ -51,10 +46,17 @@ def test_the_nearest_limit_is_named_with_the_ratio_that_it_allows() -> None:
     assert says(0.095, 0.0945, moved=4e9)[0] == "105 % of read bandwidth (rival 106 %), at most 1.00 x"
 
 
-def test_a_limit_is_what_its_quicker_samples_reach() -> None:
-    disturbed = row(limits.ARITHMETIC, 1.0, suite="limits", flops=100e9)
-    disturbed.seconds = [1.0, 1.0, 3.0, 4.0, 5.0]
-    assert Limits([disturbed], "cuda:0").arithmetic == {"float32": 100e9}
+def test_limits_are_measured_in_the_rounds_of_a_goal(device: cltorch.device) -> None:
+    x = Input((8, 8))
+    wanted = Case("goals", "x", lambda t, x: x * x, (x,), moved=2.0, written=1.0, flops=1.0, goal=1.0)
+    plain = wanted._replace(name="y", goal=0.0)
+    race = Race([Cltorch(str(device))], Plan(seconds=0.0, sample=0.0, fewest=2, most=2), [*bench.operators.memory(TINY)[:1], *limits.limits(TINY), wanted, plain])
+    (mine,) = race.run(wanted)
+    assert set(mine.beside) == {"copy", limits.ARITHMETIC, limits.LITTLE_LAUNCH, limits.LAUNCH} and min(mine.beside.values()) > 0 and mine.launches == 1
+    assert all(len(standard.row.seconds) == 2 for standard in race.standards.values())
+    assert not race.run(plain)[0].beside
+    for moved, written, name in ((3.0, 1.0, limits.READ), (3.0, 2.0, limits.WRITE)):
+        assert ("limits", name, "float32") in limits.compared(wanted._replace(moved=moved, written=written))
 
 
 def test_launches_are_a_sum() -> None:
@@ -80,13 +82,13 @@ def test_goals_that_are_reached_need_no_remark() -> None:
     assert says(0.1, 0.1, moved=4e9) == says(0.1, 0.1, moved=4e9, goal=0.0) == ("", 0)
     assert says(2e-6, 1.0, goal=0.0, limit=3e-6, launches=1) == ("", 0)
     assert says(4e-6, 1.0, goal=0.0, limit=3e-6, launches=3, little=3)[0] == "launches: 3 x 1 µs = 3 µs of 4 µs"
-    assert Limits([], "cuda:0").bounds(row("x", 1.0, moved=1.0, flops=1.0, launches=1)) == []
+    assert bounds(row("x", 1.0, moved=1.0, flops=1.0, launches=1, beside={})) == []
 
 
 def made_up() -> Run:
     rows = [row("sum", 0.11, moved=4e9, goal=1.05), row("sum", 0.103, "torch cpu", moved=4e9, goal=1.05), row("exp", 0.1), row("exp", 0.2, "torch cpu"),
             row("sort", 0.2, moved=4e9), row("sort", 0.1, "torch cpu", moved=4e9)]
-    return Run({"when": ""}, [OURS, RIVAL], [*MEASURED, *rows])
+    return Run({"when": ""}, [OURS, RIVAL], rows)
 
 
 def test_table_says_what_limits_rows_and_what_was_tried() -> None:

@@ -62,9 +62,9 @@ def choose(options: argparse.Namespace) -> list[Case]:
         scale = scale._replace(elements=max(1, options.size // (16 * scale.width)) * 16 * scale.width)
     names = [name for name in SUITES if name in options.suites] or [name for name in SUITES if name != "goals" or not options.quick]
     found = [case for name in names for case in SUITES[name](scale) if options.only in case.name]
-    measures = [*operators.memory(scale)[:1], *(limits(scale) if any(case.goal or case.limit for case in found) else [])]
-    missing = [case for case in measures if all(case.key != other.key for other in found)]
-    return [*missing, *found] if any(case.moved for case in found) else found
+    wanted = any(case.goal or case.limit for case in found)
+    measures = [*(operators.memory(scale)[:1] if wanted or any(case.moved for case in found) else []), *(limits(scale) if wanted else [])]
+    return [*(case for case in measures if all(case.key != other.key for other in found)), *found]
 
 
 def race(options: argparse.Namespace, cases: Sequence[Case]) -> Run:

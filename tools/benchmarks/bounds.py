@@ -1,4 +1,4 @@
-"""What keeps a row below its goal, from what the suite limits measured in the same run: bytes, arithmetic or launches, and how near it is to each."""
+"""What keeps a row below its goal, from the limits that were measured in its own rounds: bytes, arithmetic, launches, and how near it is to each."""
 from __future__ import annotations
 
 import statistics
@@ -30,43 +30,35 @@ class Bound(NamedTuple):
         return f"{self.name} {percent}" if self.sum else f"{percent} of {self.name}"
 
 
-class Limits:
-    """One contestant's own limits: bytes a second both ways, read and written; operations a second by dtype; seconds of a launch. Each is that of the
-    samples' quicker quartile: what else the machine does makes a limit look lower, never higher."""
+def bounds(row: Row) -> list[Bound]:
+    """Those that were measured in the row's rounds, the one that takes longest first."""
+    found = [*memory(row), *operations(row), *launches(row)]
+    return sorted((bound for bound in found if bound.seconds), reverse=True)
 
-    def __init__(self, rows: Sequence[Row], contestant: str) -> None:
-        found = {row.key: row for row in rows if row.contestant == contestant and row.seconds}
-        bandwidths = {"copy": COPY, "read": ("limits", limits.READ, "float32"), "write": ("limits", limits.WRITE, "float32")}
-        self.bandwidth = {name: found[key].moved / found[key].quartiles[0] for name, key in bandwidths.items() if key in found}
-        self.arithmetic = {row.dtype: row.flops / row.quartiles[0] for row in found.values() if (row.suite, row.case) == ("limits", limits.ARITHMETIC)}
-        self.launch = [found[key].quartiles[0] if (key := ("limits", name, "float32")) in found else 0.0 for name in (limits.LAUNCH, limits.LITTLE_LAUNCH)]
 
-    def bounds(self, row: Row) -> list[Bound]:
-        """Those that were measured, the one that takes longest first."""
-        found = [*self.memory(row), *self.operations(row), *self.launches(row)]
-        return sorted((bound for bound in found if bound.seconds), reverse=True)
+def memory(row: Row) -> list[Bound]:
+    """As many bytes as are read and written go at the copy's bandwidth, what is left at the one of its own direction."""
+    read, rest = row.moved - row.written, row.moved - 2 * row.written
+    direction, copy = limits.READ if rest > 0 else limits.WRITE, COPY[1]
+    if not row.moved or copy not in row.beside or (rest and direction not in row.beside):
+        return []
+    seconds = 2 * min(read, row.written) / row.beside[copy] + (abs(rest) / row.beside[direction] if rest else 0.0)
+    small = ONE_SIDED * row.moved
+    name = "copy " if abs(rest) < small else "read " if row.written < small else "write " if read < small else ""
+    return [Bound(seconds, f"{name}bandwidth")]
 
-    def memory(self, row: Row) -> list[Bound]:
-        """As many bytes as are read and written go at the copy's bandwidth, what is left at the one of its own direction."""
-        if len(self.bandwidth) < 3 or not row.moved:
-            return []
-        read, rest = row.moved - row.written, row.moved - 2 * row.written
-        both = 2 * min(read, row.written) / self.bandwidth["copy"]
-        seconds = both + abs(rest) / self.bandwidth["read" if rest > 0 else "write"]
-        small = ONE_SIDED * row.moved
-        name = "copy" if abs(rest) < small else "read" if row.written < small else "write" if read < small else "memory"
-        return [Bound(seconds, f"{name} bandwidth")]
 
-    def operations(self, row: Row) -> list[Bound]:
-        return [Bound(row.flops / self.arithmetic[row.dtype], "multiply-add peak")] if row.dtype in self.arithmetic else []
+def operations(row: Row) -> list[Bound]:
+    return [Bound(row.flops / row.beside[limits.ARITHMETIC], "multiply-add peak")] if limits.ARITHMETIC in row.beside else []
 
-    def launches(self, row: Row) -> list[Bound]:
-        counts = (row.launches - row.little, row.little)
-        if not row.launches or not all(self.launch):
-            return []
-        seconds = sum(count * each for count, each in zip(counts, self.launch, strict=True))
-        parts = [f"{count} x {human_seconds(each)}" for count, each in zip(counts, self.launch, strict=True) if count]
-        return [Bound(seconds, "launches", f"{' + '.join(parts)} = {human_seconds(seconds)}")]
+
+def launches(row: Row) -> list[Bound]:
+    kinds = [(row.launches - row.little, limits.LAUNCH), (row.little, limits.LITTLE_LAUNCH)]
+    parts = [(count, row.beside.get(name, 0.0)) for count, name in kinds if count]
+    if not parts or not all(each for _, each in parts):
+        return []
+    seconds = sum(count * each for count, each in parts)
+    return [Bound(seconds, "launches", f"{' + '.join(f'{count} x {human_seconds(each)}' for count, each in parts)} = {human_seconds(seconds)}")]
 
 
 class Finding(NamedTuple):
@@ -76,14 +68,14 @@ class Finding(NamedTuple):
     most: float = 0.0
 
 
-def finding(mine: Row, other: Row, found: Limits, same: bool) -> Finding:
+def finding(mine: Row, other: Row, same: bool) -> Finding:
     """What a row's time says of its limits. ``same``: the rival computes on the same processor, so that what it surpasses is no limit of ours."""
     quickest = min(mine.median, other.median) if same else mine.median
-    bounds = [bound for bound in found.bounds(mine) if bound.seconds <= NOISE * (mine.median if bound.sum else quickest)]
-    if not bounds or bounds[0].seconds < NEAR * mine.median:
-        parts = explained(mine, other, bounds, found)
+    found = [bound for bound in bounds(mine) if bound.seconds <= NOISE * (mine.median if bound.sum else quickest)]
+    if not found or found[0].seconds < NEAR * mine.median:
+        parts = explained(mine, other, found)
         return Finding(f"no limit reached{': ' if parts else ''}{', '.join(parts)}")
-    bound, ratio = bounds[0], other.median / mine.median
+    bound, ratio = found[0], other.median / mine.median
     most = max(ratio, other.median / bound.seconds, 1.0 if same and not bound.sum else 0.0)  # what the rival reaches can be reached
     if bound.sum:
         return Finding(bound.says(mine), most)
@@ -92,11 +84,11 @@ def finding(mine: Row, other: Row, found: Limits, same: bool) -> Finding:
     return Finding(f"{bound.says(mine)}{rival}, at most {human_ratio(most)}", most)
 
 
-def explained(mine: Row, other: Row, bounds: Sequence[Bound], found: Limits) -> list[str]:
+def explained(mine: Row, other: Row, found: Sequence[Bound]) -> list[str]:
     """What is known of a row that is near no limit. Caches are quicker than memory: its bandwidth is no limit where somebody surpasses it."""
-    surpassed = [bound for bound in found.memory(mine) if bound not in bounds]
+    surpassed = [bound for bound in memory(mine) if bound not in found]
     parts = [f"{bound.share(mine)} (rival {100 * bound.seconds / other.median:.0f} %), caches" for bound in surpassed] or \
-        [bound.share(mine) for bound in bounds[:1]]
+        [bound.share(mine) for bound in found[:1]]
     host = statistics.median(mine.returned) / mine.median if mine.returned else 0.0
     return [*parts, *([f"host calls {100 * host:.0f} %"] if host >= NEAR else [])]
 
@@ -111,8 +103,8 @@ def is_reached(mine: Row, other: Row) -> bool:
     return other.median / mine.median >= mine.goal if mine.goal else mine.median <= mine.limit
 
 
-def remark(mine: Row, other: Row, found: Limits, same: bool) -> Finding:
+def remark(mine: Row, other: Row, same: bool) -> Finding:
     """Nothing for a row that reached its goal or has none, or that either side lacks."""
     if not (mine.goal or mine.limit) or not mine.seconds or not other.seconds or is_reached(mine, other):
         return Finding("")
-    return finding(mine, other, found, same)
+    return finding(mine, other, same)

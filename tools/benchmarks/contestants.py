@@ -19,13 +19,14 @@ class Contestant:
     """A library at a place. ``label`` is unique in a run; ``kind`` is the processor's, where it is known."""
 
     kind: str | None = None
+    measures_limits = False  # whether it runs cases that only OpenCL devices have
 
     def __init__(self, library: Any, name: str, place: Any, label: str) -> None:
         self.library, self.name, self.place, self.label = library, name, place, label
 
     def knows(self, case: Case) -> bool:
         """Whether this library has such an operator."""
-        return case.own is None
+        return case.own is None or self.measures_limits
 
     def prepare(self, case: Case) -> Callable[[], Any]:
         """The case as a call without arguments, its inputs in place."""
@@ -52,13 +53,12 @@ class Contestant:
 
 
 class Cltorch(Contestant):
+    measures_limits = True
+
     def __init__(self, spec: str) -> None:
         place = cltorch.device(spec)
         self.device = runtime.get(place.type, place.index)
         super().__init__(cltorch, "cltorch", self.device.spec, str(self.device.spec))
-
-    def knows(self, case: Case) -> bool:
-        return True
 
     def prepare(self, case: Case) -> Callable[[], Any]:
         return case.own(self.device) if case.own is not None else super().prepare(case)

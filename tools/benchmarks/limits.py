@@ -12,6 +12,7 @@ from cltorch.dtype import NAMES, dtype
 from cltorch.runtime.device import Device
 
 from .case import Case, Mode, Scale
+from .results import COPY
 
 FAMILY, CHAINS = "benchmark/limits", 12
 GROUP = 64  # work-items of a GPU's group
@@ -32,6 +33,14 @@ def limits(scale: Scale) -> list[Case]:
         case(LITTLE_LAUNCH, lambda dev: nothing(dev, 1, 1)), case(LAUNCH, lambda dev: nothing(dev, *work_items(dev))),
         case(WAIT, lambda dev: nothing(dev, *work_items(dev)), mode=Mode.ROUND_TRIP),
     ]
+
+
+def compared(case: Case) -> list[tuple[str, str, str]]:
+    """The keys of what a goal's row is compared with: what moves bytes as it does, computes as it does, and launches."""
+    read = case.moved - case.written
+    directions = [READ] if read > case.written else [WRITE] if read < case.written else []
+    own = [("limits", name, "float32") for name in (*directions, LITTLE_LAUNCH, LAUNCH)]
+    return [*own, *([COPY] if case.moved else []), *([("limits", ARITHMETIC, case.dtype)] if case.flops else [])]
 
 
 def work_items(dev: Device) -> tuple[int, int]:

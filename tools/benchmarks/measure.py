@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from .case import Case, Mode
 from .contestants import Contestant
-from .results import UNKNOWN, Row
+from .limits import compared
+from .results import COPY, UNKNOWN, Row
 
 PAUSE = 0.005  # seconds: an OpenMP library's workers spin for a while after their last call, and would be timed with the next contestant
 
@@ -64,6 +65,12 @@ class Entry:
             self.row.launches, self.row.little = self.contestant.launches(self.call)
 
     @property
+    def measured(self) -> float:
+        """Units a second; seconds where a call is a launch and nothing else."""
+        work = self.case.flops or self.case.moved
+        return work / self.row.median if work else self.row.median
+
+    @property
     def done(self) -> bool:
         count, plan = len(self.row.seconds), self.plan
         enough = count >= plan.most or (count >= plan.fewest and self.spent >= plan.seconds) or self.spent >= plan.slow
@@ -104,6 +111,8 @@ class Race:
     def __init__(self, contestants: Sequence[Contestant], plan: Plan, cases: Sequence[Case]) -> None:
         self.contestants, self.plan, self.start = contestants, plan, time.perf_counter()
         self.per_flop: dict[tuple[str, str], float] = {}
+        self.measures = {case.key: case for case in cases if case.suite == "limits" or case.key == COPY}
+        self.standards: dict[tuple[str, tuple[str, str, str]], Entry] = {}
         self.ends = schedule(cases, plan.total)
         self.used = dict.fromkeys((contestant.label for contestant in contestants), 0.0)
 
@@ -113,12 +122,15 @@ class Race:
         for entry in entries:
             entry.row.note = self.reason_to_skip(entry)
             self.attempt(entry, entry.prepare)
-        for entry in self.turns(entries):
+        beside = self.beside(case)
+        for entry in self.turns(entries, beside):
             time.sleep(PAUSE)
             self.attempt(entry, entry.take)
         for entry in entries:
             if case.goal or case.limit:
                 self.attempt(entry, entry.count)
+                mine = (standard for standard in beside if standard.contestant is entry.contestant and standard.row.seconds)
+                entry.row.beside = {standard.case.name: standard.measured for standard in mine}
             if entry.row.seconds and case.flops and case.mode is not Mode.STEPS:
                 self.per_flop[entry.row.contestant, case.dtype] = entry.row.median / case.flops
         return [entry.row for entry in entries]
@@ -136,13 +148,31 @@ class Race:
             entry.row.returned.clear()
         self.used[entry.row.contestant] += time.perf_counter() - start
 
-    def turns(self, entries: Sequence[Entry]) -> Iterator[Entry]:
-        """Round after round, those that aren't done."""
+    def beside(self, case: Case) -> list[Entry]:
+        """What a goal is compared with, on each device, to be timed in the goal's own rounds: a processor's clock and memory change within a run."""
+        keys = compared(case) if case.goal or case.limit else []
+        found = [self.standard(contestant, self.measures[key]) for contestant in self.contestants if contestant.measures_limits
+                 for key in keys if key in self.measures]
+        for entry in found:
+            entry.row.seconds.clear()
+        return found
+
+    def standard(self, contestant: Contestant, case: Case) -> Entry:
+        """Prepared once a run."""
+        key = (contestant.label, case.key)
+        if key not in self.standards:
+            self.standards[key] = Entry(case, contestant, self.plan)
+            self.attempt(self.standards[key], self.standards[key].prepare)
+        return self.standards[key]
+
+    def turns(self, entries: Sequence[Entry], beside: Sequence[Entry] = ()) -> Iterator[Entry]:
+        """Round after round, those that aren't done, and what they are compared with."""
         for _ in itertools.count():
             waiting = [entry for entry in entries if not entry.done]
             if not waiting:
                 return
             yield from waiting
+            yield from beside
 
     def reason_to_skip(self, entry: Entry) -> str:
         if not entry.contestant.knows(entry.case):

@@ -13,7 +13,7 @@ from mako.template import Template
 from matplotlib.figure import Figure
 
 from . import plots
-from .bounds import Limits, is_reached, remark, same_processor
+from .bounds import is_reached, remark, same_processor
 from .results import UNKNOWN, Row, Run, Shares, cases, human_rate, human_ratio, human_seconds, load, rivals_of, speedups
 
 TITLES = {
@@ -99,12 +99,12 @@ def goals(runs: Sequence[tuple[Run, str]]) -> dict[tuple[str, str, str], list[tu
     out: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
     for run, stem in runs:
         ours = run.contestants[0]
-        limits, table = Limits(run.rows, ours["label"]), {(row.key, row.contestant): row for row in run.rows if row.seconds}
+        table = {(row.key, row.contestant): row for row in run.rows if row.seconds}
         mine = [row for row in run.rows if row.contestant == ours["label"] and row.seconds and (row.goal or row.limit)]
         for row, rival in ((row, rival) for row in mine for rival in rivals_of(run) if (row.key, rival["label"]) in table):
             other, wanted = table[row.key, rival["label"]], f"{row.goal:g} x" if row.goal else f"below {human_seconds(row.limit)}"
             ratio, where = human_ratio(other.median / row.median), f"{rival['label']} over {ours['label']}" + (f", {stem}" if len(runs) > 1 else "")
-            reached = "reached" if is_reached(row, other) else f"not reached: {remark(row, other, limits, same_processor(ours, rival)).text}"
+            reached = "reached" if is_reached(row, other) else f"not reached: {remark(row, other, same_processor(ours, rival)).text}"
             out.setdefault(row.key, []).append((f"{ratio} ({wanted})", f"{reached} ({where})"))
     return out
 

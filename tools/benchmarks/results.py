@@ -36,6 +36,7 @@ class Row:
     launches: int = 0  # of one call, all of them
     little: int = 0    # those of them that have too little work for all compute units
     returned: list[float] = dataclasses.field(default_factory=list)  # seconds of a call in each sample until the calls had returned
+    beside: dict[str, float] = dataclasses.field(default_factory=dict)  # a goal's limits, taken in the same rounds: units or launches' seconds (bounds.py)
 
     @property
     def key(self) -> tuple[str, str, str]:

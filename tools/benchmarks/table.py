@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from .bounds import Finding, Limits, is_reached, remark, same_processor
+from .bounds import Finding, is_reached, remark, same_processor
 from .results import UNKNOWN, Row, Run, Shares, human_rate, human_ratio, human_seconds, speedups
 
 WIDTH, GOALS_WIDTH = 120, 160
-LEGEND = ('Percents are of the copy and of LIMITS, as the quicker quartile of their samples has them; "at most" is the ratio at 100 %. "host calls": the\n'
-          'time until the calls had returned, with what runs in the calling thread.')
+LEGEND = ('Percents are of what the copy and the cases of LIMITS reached in the same rounds as the row; "at most" is the ratio at 100 %. "host calls":\n'
+          'the time until the calls had returned, with what runs in the calling thread.')
 HEAD = f"{'':41} {'':14} {'median':>9} {'spread':>7} {'rate':>15} {'share':>12} {'against':>9}"
 
 
@@ -55,15 +55,14 @@ def summary(run: Run, base: str) -> str:
 
 
 def goal_table(run: Run, ours: Mapping[str, Any], rival: Mapping[str, Any], tried: Mapping[tuple[str, str, str], str]) -> str:
-    """A line for each goal: our time, the rival's, the ratio, the goal, and where it isn't reached the limit that was measured in the same run;
+    """A line for each goal: our time, the rival's, the ratio, the goal, and where it isn't reached the limit that was measured in its rounds;
     then how many are reached, and what was tried for the others."""
     timed = {(row.key, row.contestant): row for row in run.rows if row.note != UNKNOWN}
     pairs = [(row, timed[row.key, rival["label"]]) for row in run.rows
              if (row.goal or row.limit) and row.contestant == ours["label"] and (row.key, rival["label"]) in timed]
-    limits, same = Limits(run.rows, ours["label"]), same_processor(ours, rival)
-    found = [remark(mine, other, limits, same) for mine, other in pairs]
+    found = [remark(mine, other, same_processor(ours, rival)) for mine, other in pairs]
     lines = [f"GOALS: the time of {rival['label']} over ours ({ours['label']})",
-             f"{'':41} {'ours':>7} {'spread':>6} {'rival':>7} {'spread':>6} {'ratio':>8} {'goal':>7}"]
+             f"{'':41} {'ours':>6} {'spread':>6} {'rival':>6} {'spread':>6} {'ratio':>8} {'goal':>7}"]
     lines += [goal_line(mine, other, what.text) for (mine, other), what in zip(pairs, found, strict=True)]
     return "\n".join([*lines, "", *tally(pairs, found), *attempts(pairs, found, tried)]) + "\n"
 
@@ -73,7 +72,7 @@ def goal_line(mine: Row, other: Row, limit: str) -> str:
     if mine.note or other.note:
         return f"{title} {mine.note or other.note}"[:GOALS_WIDTH]
     wanted = f"{mine.goal:g} x" if mine.goal else f"< {human_seconds(mine.limit)}"
-    times = " ".join(f"{human_seconds(row.median):>7} {100 * row.spread:>4.0f} %" for row in (mine, other))
+    times = " ".join(f"{human_seconds(row.median):>7} {100 * row.spread:>3.0f} %" for row in (mine, other))
     return f"{title} {times} {human_ratio(other.median / mine.median):>8} {wanted:>7}{f'  below: {limit}' if limit else ''}"
 
 
