@@ -87,10 +87,10 @@ def finding(mine: Row, other: Row, same: bool) -> Finding:
 def explained(mine: Row, other: Row, found: Sequence[Bound]) -> list[str]:
     """What is known of a row that is near no limit. Caches are quicker than memory: its bandwidth is no limit where somebody surpasses it."""
     surpassed = [bound for bound in memory(mine) if bound not in found]
-    parts = [f"{bound.share(mine)} (rival {100 * bound.seconds / other.median:.0f} %), caches" for bound in surpassed] or \
-        [bound.share(mine) for bound in found[:1]]
+    if surpassed:
+        return [f"{bound.share(mine)} (rival {100 * bound.seconds / other.median:.0f} %), caches" for bound in surpassed]
     host = statistics.median(mine.returned) / mine.median if mine.returned else 0.0
-    return [*parts, *([f"host calls {100 * host:.0f} %"] if host >= NEAR else [])]
+    return [*(bound.share(mine) for bound in found[:1]), *([f"host calls {100 * host:.0f} %"] if host >= NEAR else [])]
 
 
 def same_processor(ours: Mapping[str, Any], rival: Mapping[str, Any]) -> bool:
