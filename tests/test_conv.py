@@ -165,7 +165,8 @@ def test_tiles_stay_within_their_bounds(axis: tuple, channels: int, rows: int) -
         cut = convolution_launch.tiling(axes, channels, rows, 4, 2, 4, register, room)
         t = dict(cut.tunables)
         flat, channel = convolution_launch.window(axes, cut.th, cut.tw)
-        padded = -(-flat // (t["NV"] * t["VW"])) * t["NV"] * t["VW"]
+        wide = t["NV"] * t["VW"]
+        padded = min(-(-flat // wide), cut.th * -(-cut.tw // wide)) * wide
         assert channel * cut.block <= t["STAGE"] and cut.tiles * t["MR"] * padded <= t["SUMS"]
 
 

@@ -83,7 +83,7 @@ def _staging(axes: tuple[Axis, Axis], th: int, tw: int, lanes: int) -> float:
     """Cycles to stage one channel's window, about: a row costs more to begin than to copy."""
     h, w = axes
     rows = min(h.stride, h.span + 1) * min(w.stride, w.span + 1) * (th + h.span // h.stride)
-    return rows * (25 + (tw + w.span // w.stride) * (2 / lanes if w.stride == 1 else 1.5))
+    return rows * (25 + (tw + w.span // w.stride) * ({1: 2, 2: 5}[w.stride] / lanes if w.stride < 3 else 1.5))
 
 
 def _refuse(axes: tuple[Axis, Axis], room: Room) -> RuntimeError:
@@ -103,7 +103,7 @@ def tiling(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, units
         total, step = _ceil(rows, mr), max(mr * nv / 2, mr / 2 + nv) + 1  # two multiplications and two aligned loads a cycle
         for th, tw in _cuts(axes) if (mr == 1) == (rows == 1) else ():
             flat, channel = window(axes, th, tw)
-            vectors = _ceil(flat, nv * lanes) * nv
+            vectors = min(_ceil(flat, nv * lanes), th * _ceil(tw, nv * lanes)) * nv
             tiles = min(total, sums // (mr * vectors * lanes)) if channel <= stage else 0
             if not tiles:
                 continue

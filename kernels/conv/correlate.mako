@@ -6,8 +6,8 @@ the stride, with the taps that reach them (ops/convolution.py).
 
 pack writes the weights as panels [g][tile of MR rows][c, ky, kx][MR], zeros below the last row. correlate: a work-item
 owns a tile of tileh by tilew outputs of one image and up to ``tiles`` row tiles; it stages a window of up to ``block``
-channels (stage.mako) and keeps MR by NR sums in registers over its taps.
-out (the type): a chain may go on from the sums (codegen/fusion.py: Continued).
+channels (stage.mako) and keeps MR by NR sums in registers over its taps. Outputs are numbered flat, over the window's surplus columns, or line by line
+where that makes fewer vectors. out (the type): a chain may go on from the sums (codegen/fusion.py: Continued).
 Bounds: STAGE and SUMS elements of private memory, TAPS offsets at a time and taps a side. TUNABLES as in
 matmul/panel.mako.
 </%doc>
@@ -60,7 +60,8 @@ void correlate(${stage.parameters(dtype)},
   ${stage.tile("(int)get_global_id(0)")}
   ${stage.window()}
   ${stage.shape()}
-  const int flat = (th - 1) * pitch + tw, padded = (flat + ${NR - 1}) / ${NR} * ${NV};
+  const int flat = (th - 1) * pitch + tw, apart = th * ((tw + ${NR - 1}) / ${NR}) < (flat + ${NR - 1}) / ${NR};
+  const int lines = apart ? th : 1, line = ((apart ? tw : flat) + ${NR - 1}) / ${NR} * ${NV}, padded = lines * line;
   ${stage.places(TAPS)}
   if (channels * area == 0)
     for (int i = 0; i < (last - first) * ${MR} * padded; i++) sums[i] = (V)(0);
@@ -75,7 +76,7 @@ void correlate(${stage.parameters(dtype)},
       for (int r = first; r < last; r++)
         for (int p = 0; p < padded; p += ${NV}) {
           __global const E *x = w + ((g * total + r) * (long)channels * area + c0 * area + k0) * ${MR};
-          const E *const y = stage + p * ${VW};
+          const E *const y = stage + p / line * pitch + p % line * ${VW};
           V *const kept = sums + (r - first) * ${MR} * padded + p;
           ${tile.declare(dtype, MR, NV)}
           for (int k = 0; k < kc; k++, x += ${MR}) {
@@ -92,7 +93,7 @@ void correlate(${stage.parameters(dtype)},
   for (int m = first * ${MR}; m < min(last * ${MR}, rows); m++) {
     const ${dtype.c} shift = biased ? ${dtype.load("bias", "bo + (g * rows + m) * bs")} : 0;
     for (int y = 0; y < th; y++) {
-      const E *const s = (const E *)(sums + (m - first * ${MR}) * padded) + y * pitch;
+      const E *const s = (const E *)(sums + (m - first * ${MR}) * padded) + y * (apart ? line * ${VW} : pitch);
       const long row = oo + n * on + g * og + m * om + (ty + y) * oh + tx * ow;
 % if out.definition("out"):
       if (ow == 1)
@@ -100,10 +101,10 @@ void correlate(${stage.parameters(dtype)},
       else
 % elif dtype.name in ("float32", "float64"):
       if (ow == 1 && tw >= ${VW}) {
-        __global ${dtype.storage} *const line = out + row;
+        __global ${dtype.storage} *const to = out + row;
         int x = 0;
-        for (; x + ${VW} <= tw; x += ${VW}) *(__global VU *)(line + x) = *(const VU *)(s + x) + (V)(shift);
-        if (x < tw) *(__global VU *)(line + tw - ${VW}) = *(const VU *)(s + tw - ${VW}) + (V)(shift);
+        for (; x + ${VW} <= tw; x += ${VW}) *(__global VU *)(to + x) = *(const VU *)(s + x) + (V)(shift);
+        if (x < tw) *(__global VU *)(to + tw - ${VW}) = *(const VU *)(s + tw - ${VW}) + (V)(shift);
       } else
 % endif
         for (int x = 0; x < tw; x++) ${out.store("out", "row + x * ow", "s[x] + shift")};

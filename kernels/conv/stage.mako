@@ -66,6 +66,23 @@ The window's parts: plane = rows * pitch elements, channel = py * px * plane. Bo
     for (int x = ${first}; x < ${last}; x++) ${row}[x] = ${t.load(p, "x")};
 </%def>
 
+## row[x] = every second value from x to ``last``, where two vectors' odd lanes make one: what they read ends at the last value that is wanted, so
+## that the first of a line, which has none before it, is copied alone.
+<%def name="alternate(t, row, p, x, last, VW)">
+% if t.name in ("float32", "float64"):
+  if (stridew == 2 && sw == 1) {
+    if (x0 + 2 * ${x} == 0 && ${x} < ${last}) { ${row}[${x}] = ${p}[2 * ${x}]; ${x}++; }
+    if (${last} - ${x} >= ${VW})
+      while (${x} < ${last}) {
+        ${x} = min(${x}, ${last} - ${VW});
+        __global const VU *const pair = (__global const VU *)(${p} + 2 * ${x} - 1);
+        *(VU *)(${row} + ${x}) = (V)(pair[0].odd, pair[1].odd);
+        ${x} += ${VW};
+      }
+  }
+% endif
+</%def>
+
 ## Copies ``count`` channels from ``image`` on into ``stage``.
 <%def name="fill(t, image, count, VW)">
   for (int c = 0; c < ${count}; c++)
@@ -81,8 +98,11 @@ The window's parts: plane = rows * pitch elements, channel = py * px * plane. Bo
           for (int x = 0; x < first; x++) row[x] = 0;
           if (stridew == 1 && sw == 1) {
             ${copy(t, "row", "p", "first", "last", VW)}
-          } else
-            for (int x = first; x < last; x++) row[x] = ${t.load("p", "x * stridew * sw")};
+          } else {
+            int x = first;
+            ${alternate(t, "row", "p", "x", "last", VW)}
+            for (; x < last; x++) row[x] = ${t.load("p", "x * stridew * sw")};
+          }
           for (int x = last; x < pitch; x++) row[x] = 0;
         }
       }
