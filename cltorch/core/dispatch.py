@@ -119,7 +119,7 @@ def source(t: Tensor) -> tuple[Any, list[Any]]:
     at element ``t.offset`` of it.
     """
     value = t.storage.value
-    if value.block is None and not value.visited and t.dtype is value.dtype and t.numel() <= value.numel:
+    if value.block is None and not value.visited and t.dtype is value.dtype and 0 < t.numel() <= value.numel:
         value.visited = True
         found = computed_on_the_way(value)
         if found is not None:
@@ -132,7 +132,7 @@ def kept_source(t: Tensor) -> tuple[Any, list[Any]]:
 
     Ask for it last: what the chain reads may be freed by now, and would be the next allocation's memory."""
     value = t.storage.value
-    found = computed_on_the_way(value) if value.block is None and t.dtype is value.dtype and t.numel() == value.numel else None
+    found = computed_on_the_way(value) if value.block is None and t.dtype is value.dtype and 0 < t.numel() == value.numel else None
     if found is None:
         return t.dtype, [realize(value).mem]
     settle(value, value.device.allocator.allocate(value.numel * value.dtype.itemsize))

@@ -167,12 +167,13 @@ def _layout(strides: tuple[int, ...], leaf: tuple[Any, bool], plain: bool) -> in
     return UNIT if strides[-1] == 1 else CONSTANT if strides[-1] == 0 else STRIDED
 
 
-def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[int, ...]] | None = None) -> Any:
+def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[int, ...]] | None = None, walk: _Walk | None = None) -> Any:
     """Launches what the roots need. All have the same number of elements. ``out`` = (block, offset, shape, strides): the one root goes
     straight into a strided view of existing memory and stays unrealised itself. Returns the kernel, or for a product what goes on from it."""
-    walk = _Walk()
-    for root in roots:
-        walk.visit(root)
+    if walk is None:
+        walk = _Walk()
+        for root in roots:
+            walk.visit(root)
     if walk.product is not None:
         kind = _flush_product(walk, roots) if out is None else None
         if kind is not None:
@@ -322,15 +323,15 @@ def _chain(walk: _Walk, dev: Device, codes: list[int], written: list[int], out_l
 
 
 def computed_on_the_way(value: Value) -> tuple[Computed, list[Any]] | None:
-    """A pending value as what the kernel that needs it computes from its chain's operands, and the arguments for that; None where it is to be
-    written to memory first: strided operands, or intermediate values that somebody holds."""
+    """A pending value as what the kernel that needs it computes from its chain's operands, and the arguments for that; None where it was
+    written to memory instead: strided operands, or intermediate values that somebody holds."""
     walk = _Walk()
     walk.visit(value)
     last = len(walk.steps) - 1
-    if walk.product is not None or value.numel >= 1 << 31 or (last and _live(walk, (value,)) != [last]):
-        return None
-    codes = _flat_codes(walk)
+    codes = None if walk.product is not None or value.numel >= 1 << 31 or (last and _live(walk, (value,)) != [last]) else _flat_codes(walk)
     if codes is None:
+        if type(value.instruction) is not Deferred:
+            flush((value,), None, walk)
         return None
     dev, key = value.device, (*walk.key, *[leaf[1].index * 8 + code for leaf, code in zip(walk.leaves, codes, strict=True)])
     known = _computed.setdefault(dev, {})
