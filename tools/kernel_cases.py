@@ -162,6 +162,13 @@ ROWS = (
     Row("clip(x, 2.0), clip(x, 1.0, float('inf'))", ((1, 1), (7, 13), (1031, 3))),
     Row("replayed(lambda v: ((v * 2).sum(), v.cumsum(0), v @ v.t(), v.softmax(1)), x.detach())", ((5, 7),)),
     Row("measured(x)", ((1,),), frozenset({float32})),
+    Row("(x * 2 + x).sum(0), (x * 3).sum(1), (x > 0).sum(), (x * x).var(1), (x * 2).argmax(1), softmax(x * 2, 0), log_softmax(x * x, 1),"
+        "layer_norm(x * 2, x.shape[1:])", (*TABLE, (3, 131)), frozenset({float32, cltorch.float16})),
+    Row("batch_norm(x * 2, None, None, make(x.shape[1]), make(x.shape[1]), True).relu() * 2", ((5, 7), (2, 3, 5)), frozenset({float32})),
+    Row("(x @ make(x.shape[1], 3)).relu() * 2, (x.t() @ make(x.shape[0], 5)).tanh() + 1, (x @ make(x.shape[1])).exp()", ((5, 7), (3, 67)),
+        frozenset({float32, cltorch.float16})),
+    Row("(x @ make(31, 37)).relu() * 2, (x.t() @ make(37, 31)).exp(), linear(x, make(35, 31), make(35)).relu()", ((37, 31),), frozenset({float32})),
+    Row("conv2d(x, make(5, 3, 3, 2), make(5)).relu() * 2, conv2d(x, make(2, 3, 2, 3), None, 2, 1, 2).exp()", ((1, 3, 7, 5),), frozenset({float32})),
     Row("past_caches(lambda v: (v * v + v, cat([v, v * 2]), cat([v * 3, v], 1)), x.detach())", (*TABLE, (3, 521)), NUMERIC),
 )
 

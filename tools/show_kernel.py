@@ -3,7 +3,7 @@
   show_kernel.py "softplus(x * y + x)" --dtype float16        the chain's kernel; x, y and z are tensors of --shape
   show_kernel.py cumsum --strategy grid                       what an operator launches on its first sample
   show_kernel.py reduce/rows --dtype float16                  a template, as an operator that uses it renders it
-  show_kernel.py matmul/tile --set BM=64 --set dtype=float32  a template with the parameters given, without a device
+  show_kernel.py matmul/small --set VW=4 --set dtype=float32 --set out=float32    a template with the parameters given, without a device
 """
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ from cltorch.runtime.observe import Observer
 NAMESPACES = ("functional", "special", "linalg", "fft", "torch")  # the last wins where two have a name
 EXAMPLES = {  # a template -> an expression that makes the device render it
     "pointwise/map": "x * y + x", "reduce/rows": "x.sum(1)", "reduce/columns": "x.sum(0)", "matmul/small": "x[:4] @ y[:, :4]", "matmul/panel": "x @ y",
-    "matmul/dot": "x[0] @ x[1]", "indexing/move": "x.index_select(0, tensor([0, 1], device=x.device))", "sorting/rows": "x.sort()",
+    "matmul/dot": "x[0] @ x[1]", "matmul/grid": "x @ y", "norm/softmax": "x.softmax(-1)", "norm/layer": "layer_norm(x, x.shape[-1:])",
+    "conv/correlate": "conv2d(x[None, None], y[None, None, :3, :3], None, 2)", "conv/grid": "conv2d(x[None, None], y[None, None, :3, :3])",
+    "indexing/move": "x.index_select(0, tensor([0, 1], device=x.device))", "sorting/rows": "x.sort()",
     "movement/cat": "cat([x, y])", "movement/flip": "x.flip(0)", "movement/tri": "x.tril()",
 }
 
