@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -60,6 +60,8 @@ class CType:
     is_signed: bool
     is_half: bool = field(init=False)
     """float16 or bfloat16: stored narrower than computed."""
+    chained: ClassVar[bool] = False
+    """Whether elements pass through a chain on their way from or to memory (fusion.py: Inlined)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "is_half", self.name in _CODEC)

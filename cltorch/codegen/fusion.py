@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from ..dtype import dtype, int16
 from .ctypes import CType, ctype
@@ -145,6 +145,7 @@ def _leaf(chain: Chain, n: int) -> str:
 class Inlined(CType):
     """A type whose elements a kernel passes through a chain on their way from or to memory. One object for each chain: kernels are found by it."""
 
+    chained: ClassVar[bool] = True
     body: str
     given: tuple[tuple[str, str], ...]  # types and names of the parameters: memory objects, where those begin that don't begin at 0, numbers
 

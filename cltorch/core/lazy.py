@@ -169,7 +169,8 @@ def _layout(strides: tuple[int, ...], leaf: tuple[Any, bool], plain: bool) -> in
 
 def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[int, ...]] | None = None, walk: _Walk | None = None) -> Any:
     """Launches what the roots need. All have the same number of elements. ``out`` = (block, offset, shape, strides): the one root goes
-    straight into a strided view of existing memory and stays unrealised itself. Returns the kernel, or for a product what goes on from it."""
+    straight into a strided view of existing memory and stays unrealised itself. ``walk``: the roots', where somebody has made it. Returns the
+    kernel, or for a product what goes on from it."""
     if walk is None:
         walk = _Walk()
         for root in roots:
@@ -189,16 +190,10 @@ def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[
         written = [walk.step_index[id(first)]]
         target = (out[1], out[3])
         walk.shape = out[2]
-    if walk.shape is None:
-        rank, sizes, strides, out_layout = 0, cast("tuple[int, ...]", ()), None, (DENSE, ())
-        codes = [DENSE] * len(walk.leaves)
-    else:
-        leaves = tuple([(leaf[3], leaf[2] != 0) for leaf in walk.leaves])
-        rank, sizes, codes, strides, out_layout = _layouts(walk.shape, leaves, out and out[3])
+    rank, sizes, codes, strides, out_layout = _arranged(walk, out and out[3])
     large = first.numel >= 1 << 31 or bool((rank or out is not None) and _reach(walk, out) >= 1 << 31)
     streamed = rank == 0 and out is None and streams(dev, first.numel * sum([walk.steps[k].dtype.itemsize for k in written]))
-    key = (*walk.key, *[leaf[1].index * 8 + code for leaf, code in zip(walk.leaves, codes, strict=True)], -3, *written,
-           rank, out_layout[0], large, streamed)
+    key = (*_signature(walk, codes), -3, *written, rank, out_layout[0], large, streamed)
     cache = _kernels.get(dev)
     if cache is None:
         cache = _kernels[dev] = {}
@@ -215,12 +210,12 @@ def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[
 
 def _flush_product(walk: _Walk, roots: tuple[Value, ...]) -> Continued | None:
     """Launches a product with the chain on its result; None where operands are strided, which a product's kernel doesn't read."""
-    codes, written = _flat_codes(walk), _live(walk, roots)
-    product = walk.steps[cast(int, walk.product)]  # behind _live: this would count as somebody who wants it
-    if codes is None or product.numel >= 1 << 31:
+    codes = _flat_codes(walk)
+    if codes is None or roots[0].numel >= 1 << 31:
         return None
-    dev = product.device
-    key = (*walk.key, *[leaf[1].index * 8 + code for leaf, code in zip(walk.leaves, codes, strict=True)], -3, *written)
+    written = _live(walk, roots)
+    product = walk.steps[cast(int, walk.product)]  # behind _live: this would count as somebody who wants it
+    dev, key = product.device, (*_signature(walk, codes), -3, *written)
     known = _continued.setdefault(dev, {})
     kind = known.get(key)
     if kind is None:
@@ -333,7 +328,7 @@ def computed_on_the_way(value: Value) -> tuple[Computed, list[Any]] | None:
         if type(value.instruction) is not Deferred:
             flush((value,), None, walk)
         return None
-    dev, key = value.device, (*walk.key, *[leaf[1].index * 8 + code for leaf, code in zip(walk.leaves, codes, strict=True)])
+    dev, key = value.device, _signature(walk, codes)
     known = _computed.setdefault(dev, {})
     found = known.get(key)
     if found is None:
@@ -343,10 +338,20 @@ def computed_on_the_way(value: Value) -> tuple[Computed, list[Any]] | None:
 
 def _flat_codes(walk: _Walk) -> list[int] | None:
     """The leaves' layouts where all of them are read by the element number alone."""
-    if walk.shape is None:
-        return [DENSE] * len(walk.leaves)
-    rank, _, codes, _, _ = _layouts(walk.shape, tuple([(leaf[3], leaf[2] != 0) for leaf in walk.leaves]), None)
+    rank, _, codes, _, _ = _arranged(walk, None)
     return None if rank else codes
+
+
+def _arranged(walk: _Walk, out: tuple[int, ...] | None) -> tuple[int, tuple[int, ...], list[int], list[tuple] | None, tuple]:
+    """``_layouts`` of a walk's leaves; ``out``: a strided output's strides."""
+    if walk.shape is None:
+        return 0, (), [DENSE] * len(walk.leaves), None, (DENSE, ())
+    return _layouts(walk.shape, tuple([(leaf[3], leaf[2] != 0) for leaf in walk.leaves]), out)
+
+
+def _signature(walk: _Walk, codes: list[int]) -> tuple[int, ...]:
+    """What a chain's code depends on, but for what it writes: instructions, what reads what, the leaves' types and layouts."""
+    return (*walk.key, *[leaf[1].index * 8 + code for leaf, code in zip(walk.leaves, codes, strict=True)])
 
 
 def _inline_arguments(walk: _Walk, codes: list[int]) -> list[Any]:

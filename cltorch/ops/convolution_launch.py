@@ -12,7 +12,7 @@ from ..runtime.device import Device
 from ..shape import Size
 from . import convolution_winograd as winograd
 from .convolution_sums import Axis, Correlation, Gradient
-from .gemm_plan import Block, Side, bounded, fitted, vector_bytes
+from .gemm_plan import Block, Side, bounded, ceil, fitted, vector_bytes
 
 ITEMS_PER_UNIT = 4
 
@@ -51,10 +51,6 @@ class Tiling(NamedTuple):
     tunables: tuple[tuple[str, int], ...]
 
 
-def _ceil(count: int, size: int) -> int:
-    return -(-count // size)
-
-
 def _axes_arguments(axes: tuple[Axis, Axis], groups: int, th: int, tw: int) -> tuple:
     h, w = axes
     return (h.count, w.count, h.stride, w.stride, h.taps, w.taps, h.start, h.step, w.start, w.step, groups, th, tw)
@@ -70,8 +66,8 @@ def window(axes: tuple[Axis, Axis], th: int, tw: int) -> tuple[int, int]:
 
 def _cuts(axes: tuple[Axis, Axis]) -> Iterator[tuple[int, int]]:
     """Tile sizes to consider: even parts of the rows and, for wide images, of the columns."""
-    widths = dict.fromkeys(_ceil(axes[1].count, parts) for parts in (1, 2, 3, 4, 6, 8, 12, 16, 32, 64, axes[1].count))
-    heights = dict.fromkeys(_ceil(axes[0].count, parts) for parts in (*range(1, 17), 20, 24, 32, 48, 64, axes[0].count))
+    widths = dict.fromkeys(ceil(axes[1].count, parts) for parts in (1, 2, 3, 4, 6, 8, 12, 16, 32, 64, axes[1].count))
+    heights = dict.fromkeys(ceil(axes[0].count, parts) for parts in (*range(1, 17), 20, 24, 32, 48, 64, axes[0].count))
     return ((h, w) for w in widths for h in heights)
 
 
@@ -83,7 +79,7 @@ def _staging(axes: tuple[Axis, Axis], th: int, tw: int, lanes: int) -> float:
     """Cycles to stage one channel's window, about: a row costs more to begin than to copy."""
     h, w = axes
     rows = min(h.stride, h.span + 1) * min(w.stride, w.span + 1) * (th + h.span // h.stride)
-    return rows * (25 + (tw + w.span // w.stride) * ({1: 2, 2: 5}[w.stride] / lanes if w.stride < 3 else 1.5))
+    return rows * (25 + (tw + w.span // w.stride) * {1: 2 / lanes, 2: 5 / lanes}.get(w.stride, 1.5))
 
 
 def _refuse(axes: tuple[Axis, Axis], room: Room) -> RuntimeError:
@@ -100,17 +96,17 @@ def tiling(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, units
         shapes = [tuple(room.side), (1, 8)]
     area, best = axes[0].taps * axes[1].taps, None
     for mr, nv in shapes:
-        total, step = _ceil(rows, mr), max(mr * nv / 2, mr / 2 + nv) + 1  # two multiplications and two aligned loads a cycle
+        total, step = ceil(rows, mr), max(mr * nv / 2, mr / 2 + nv) + 1  # two multiplications and two aligned loads a cycle
         for th, tw in _cuts(axes) if (mr == 1) == (rows == 1) else ():
             flat, channel = window(axes, th, tw)
-            vectors = min(_ceil(flat, nv * lanes), th * _ceil(tw, nv * lanes)) * nv
+            vectors = min(ceil(flat, nv * lanes), th * ceil(tw, nv * lanes)) * nv
             tiles = min(total, sums // (mr * vectors * lanes)) if channel <= stage else 0
             if not tiles:
                 continue
-            tiles = _ceil(total, _ceil(total, tiles))
+            tiles = ceil(total, ceil(total, tiles))
             item = tiles * vectors / nv * step * channels * area + channels * (_staging(axes, th, tw, lanes) + 3 * area)
             item += tiles * mr * th * (20 + 2 * tw / lanes) + 1000
-            cost = _ceil(_ceil(axes[0].count, th) * _ceil(axes[1].count, tw) * _ceil(total, tiles) * images, units) * item
+            cost = ceil(ceil(axes[0].count, th) * ceil(axes[1].count, tw) * ceil(total, tiles) * images, units) * item
             if best is None or cost < best.cost:
                 block = max(1, min(channels, stage // channel))
                 best = Tiling(th, tw, block, tiles, cost, (("MR", mr), ("NV", nv), ("VW", lanes), ("STAGE", stage), ("SUMS", sums)))
@@ -158,10 +154,10 @@ def _correlate_wide(dev: Device, d: dtype, c: Correlation) -> Callable[..., None
         return winograd.launcher(dev, d, c, quick)
     packers, kernels = (dispatch.Kinds(dev, "conv/correlate", entry, dtype=d, **dict(cut.tunables)) for entry in ("pack", "correlate"))
     height, one = cut.tunables[0][1], (1, 1, 1)
-    total, depth = _ceil(c.rows, height), channels * c.axes[0].taps * c.axes[1].taps
+    total, depth = ceil(c.rows, height), channels * c.axes[0].taps * c.axes[1].taps
     nbytes, allocate = c.groups * total * height * depth * lane, dev.allocator.allocate
-    across = _ceil(c.axes[0].count, cut.th) * _ceil(c.axes[1].count, cut.tw)
-    size, packs = (across, _ceil(total, cut.tiles), images), (total, c.groups, 1)
+    across = ceil(c.axes[0].count, cut.th) * ceil(c.axes[1].count, cut.tw)
+    size, packs = (across, ceil(total, cut.tiles), images), (total, c.groups, 1)
     before = (*c.image.arguments(), *_axes_arguments(c.axes, c.groups, cut.th, cut.tw))
     after, shape = (*c.out, c.rows, cut.block, cut.tiles), (c.rows, channels, c.axes[0].taps, c.axes[1].taps)
     start, steps, shift = c.weight[0], c.weight[1:], (c.bias or 0, int(c.bias is not None))
@@ -210,7 +206,7 @@ def grid_tile(dev: Device, d: dtype, rows: int, columns: int) -> tuple[tuple[str
 def _grid_sizes(tile: tuple, rows: int, columns: int, batch: int) -> tuple[tuple, tuple]:
     t = dict(tile)
     local = (t["TN"] // t["RN"], t["TM"] // t["RM"], 1)
-    return (_ceil(columns, t["TN"]) * local[0], _ceil(rows, t["TM"]) * local[1], batch), local
+    return (ceil(columns, t["TN"]) * local[0], ceil(rows, t["TM"]) * local[1], batch), local
 
 
 # -- the gradient to the weights --------------------------------------------------------------------------------------------------
@@ -237,18 +233,18 @@ def share(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, groups
     height, width, best = 1 if rows == 1 else side.rows, side.vectors, None
     for deep in dict.fromkeys(min(depth, room.taps, max(1, n * area)) for n in (1, 2, 3, 4, 6, 8, 12, 16, 32)):
         high = min(rows, room.pairs // deep)
-        held = min(channels, _ceil(deep, area) + (deep % area > 0 or depth % deep > 0))
+        held = min(channels, ceil(deep, area) + (deep % area > 0 or depth % deep > 0))
         for th, tw in _cuts(axes) if high else ():
             flat, channel = window(axes, th, tw)
-            vectors = _ceil(flat, lanes)
+            vectors = ceil(flat, lanes)
             if channel * held > stage or vectors * lanes * high > most:
                 continue
-            blocks = _ceil(rows, high) * _ceil(depth, deep) * groups
-            jobs = images * _ceil(axes[0].count, th) * _ceil(axes[1].count, tw)
-            splits = max(1, min(jobs, _ceil(ITEMS_PER_UNIT * units, blocks)))
-            job = _ceil(high, height) * _ceil(deep, width) * (max(height * width / 2, height / 2 + width) + 1) * (vectors + 4)
+            blocks = ceil(rows, high) * ceil(depth, deep) * groups
+            jobs = images * ceil(axes[0].count, th) * ceil(axes[1].count, tw)
+            splits = max(1, min(jobs, ceil(ITEMS_PER_UNIT * units, blocks)))
+            job = ceil(high, height) * ceil(deep, width) * (max(height * width / 2, height / 2 + width) + 1) * (vectors + 4)
             job += held * _staging(axes, th, tw, lanes) + high * th * (25 + 2 * tw / lanes) + 3 * deep
-            cost = _ceil(blocks * splits, units) * _ceil(jobs, splits) * job
+            cost = ceil(blocks * splits, units) * ceil(jobs, splits) * job
             if best is None or cost < best[0]:
                 best = cost, Share(high, deep, th, tw, splits, (("R", height), ("C", width), ("VW", lanes), ("STAGE", stage), ("GRAD", most)))
     if best is None or max(axes[0].taps, axes[1].taps) > room.taps:
@@ -272,7 +268,7 @@ def _weight_gradient(dev: Device, d: dtype, c: Gradient) -> Callable[..., None]:
     kernel, sizes, cut, splits, slices = (_weights_wide if wide else _weights_grid)(dev, d, c)
     before = (*c.image.arguments(), *_axes_arguments(c.axes, c.groups, *cut))
     steps, fold = c.grad_arguments(), dispatch.kernel(dev, "conv/fold", dtype=d)
-    fold_sizes = ((min(dev.wide_groups, _ceil(count, 256)),), (1,)) if wide else ((min(_ceil(count, 64), 1024) * 64,), (64,))
+    fold_sizes = ((min(dev.wide_groups, ceil(count, 256)),), (1,)) if wide else ((min(ceil(count, 64), 1024) * 64,), (64,))
     nbytes, allocate, each_image, each_grad = splits * count * max(d.itemsize, 4), dev.allocator.allocate, c.image.strides[0], c.grad[0]
 
     def run(image: Any, image_start: int, g: Any, g_start: int, out: Any) -> None:
@@ -288,16 +284,16 @@ def _weights_wide(dev: Device, d: dtype, c: Gradient) -> tuple:
     cut = share(c.axes, c.image.channels, c.rows, c.image.shape[0], c.groups, dev.compute_units, max(d.itemsize, 4), vector_bytes(dev, "conv/weights"),
                 Room.of(dev, "conv/weights"))
     kernel = dispatch.kernel(dev, "conv/weights", dtype=d, **dict(cut.tunables))
-    sizes = (_ceil(c.rows, cut.high) * _ceil(c.depth, cut.deep), cut.splits, c.groups), (1, 1, 1)
+    sizes = (ceil(c.rows, cut.high) * ceil(c.depth, cut.deep), cut.splits, c.groups), (1, 1, 1)
     return kernel, sizes, (cut.th, cut.tw), cut.splits, [(0, c.image.shape[0], (cut.high, cut.deep))]
 
 
 def _weights_grid(dev: Device, d: dtype, c: Gradient) -> tuple:
     tile = grid_tile(dev, d, c.rows, c.depth)
-    blocks = _ceil(c.rows, tile[0][1]) * _ceil(c.depth, tile[1][1]) * c.groups
+    blocks = ceil(c.rows, tile[0][1]) * ceil(c.depth, tile[1][1]) * c.groups
     pixels, depth = c.axes[0].count * c.axes[1].count, c.groups * c.rows * c.depth
     parts = bounded(c.image.shape[0], pixels * depth, 1) or [(0, 0)]
-    splits = max(1, min(64, _ceil(4 * dev.compute_units, blocks), parts[0][1] * pixels // 256))
+    splits = max(1, min(64, ceil(4 * dev.compute_units, blocks), parts[0][1] * pixels // 256))
     kernel = dispatch.kernel(dev, "conv/grid", "grid_weights", dtype=d, out=d, **dict(tile))
     return kernel, _grid_sizes(tile, c.rows, c.depth, c.groups * splits), (1, 1), splits * len(parts), \
         [(first, images, (k * splits * depth,)) for k, (first, images) in enumerate(parts)]

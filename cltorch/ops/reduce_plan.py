@@ -187,7 +187,7 @@ def _traits(dev: Any) -> _Device:
 class Launcher:
     """Everything about one reduction of one geometry that can be known before its memory is: a call only allocates and launches."""
 
-    __slots__ = ("again", "dev", "dtypes", "groups", "kernels", "local", "merge", "numbers", "order", "partial", "plan", "shape", "slots", "spec")
+    __slots__ = ("again", "dev", "dtypes", "kernels", "order", "partial", "plan", "shape", "spec")
 
     def __init__(self, x: Tensor, spec: Spec, dims: tuple[int, ...], keepdim: bool) -> None:
         dispatch.numel_32("reduction", x)
@@ -201,7 +201,6 @@ class Launcher:
             shape = tuple(shape[d] for d in self.order)
             plan = geometry(shape, contiguous_strides(shape), tuple(range(len(kept), len(shape))), spec.kind == "pair", _traits(dev))
             assert plan is not None
-        self.merge, self.numbers, self.groups, self.local, self.slots = plan.merge, plan.numbers, plan.groups, plan.local, plan.slots
         self.dtypes = spec.outputs
         self.partial = () if plan.merge is None else (spec.acc,) if spec.kind == "value" else (spec.acc, int32 if spec.kind == "pair" else spec.acc)
         self.again = spec.kind == "moments"
@@ -210,7 +209,7 @@ class Launcher:
 
     def make(self, source: Any) -> tuple[Any, Any]:
         """The kernels of both stages, for elements that lie in memory (a dtype) or that a chain computes."""
-        variant, spec, second = dict(self.plan.variant), self.spec, self.merge
+        variant, spec, second = dict(self.plan.variant), self.spec, self.plan.merge
         if "quartets" in variant:
             variant["quartets"] &= spec.kind == "value" and source is spec.params["dtype"]
         first = spec.kernel(self.dev, self.plan.template, dtype=source, partial=second is not None, **variant)
@@ -222,18 +221,19 @@ class Launcher:
     def __call__(self, x: Tensor, scalars: tuple[float, ...] = ()) -> tuple[Tensor, ...]:
         if self.order is not None:
             x = x.permute(*self.order).contiguous()  # type: ignore[attr-defined]
-        dev = x._dev
+        dev, plan = x._dev, self.plan
         outputs = tuple([dispatch.empty(self.shape, d, dev) for d in self.dtypes])
         results = [o.storage.value.block.mem for o in outputs]
         kind, source = dispatch.source(x)
         first, second = self.kernels.get(kind) or self.make(kind)
         if second is None:
-            first(self.groups, self.local, *source, *results, x.offset, *self.numbers, *scalars)
+            first(plan.groups, plan.local, *source, *results, x.offset, *plan.numbers, *scalars)
             return outputs
-        held = [dispatch.empty((self.slots,), d, dev) for d in self.partial]
+        held = [dispatch.empty((plan.slots,), d, dev) for d in self.partial]
         partial = [dispatch.buffer(t) for t in (held[0], held[-1])]
-        first(self.groups, self.local, *source, *partial, x.offset, *self.numbers, *scalars)
-        _, groups, local, numbers = self.merge
+        first(plan.groups, plan.local, *source, *partial, x.offset, *plan.numbers, *scalars)
+        assert plan.merge is not None
+        _, groups, local, numbers = plan.merge
         first_elements = (*source, x.offset) if self.again else ()  # where sums are of differences from them
         second(groups, local, *first_elements, *partial, *results, *numbers, *scalars)
         return outputs

@@ -95,7 +95,7 @@ void correlate(${stage.parameters(dtype)},
     for (int y = 0; y < th; y++) {
       const E *const s = (const E *)(sums + (m - first * ${MR}) * padded) + y * (apart ? line * ${VW} : pitch);
       const long row = oo + n * on + g * og + m * om + (ty + y) * oh + tx * ow;
-% if out.definition("out"):
+% if out.chained:
       if (ow == 1)
         for (int x = 0; x < tw; x++) ${out.store("out", "row + x", "s[x] + shift")};
       else

@@ -122,7 +122,7 @@ void pack(__global const E *restrict w, const long wo, const long wg, const long
     const V one = b${i}_0 + b${i}_1 + b${i}_2 + (V)(shift), two = b${i}_1 - b${i}_2 - b${i}_3 + (V)(shift);
     const V left = ${mixed("one", "two", 0)}, right = ${mixed("one", "two", VW // 2)};
     const long y = line + ${i} * oh + 2 * t * ow;
-% if out.definition("out"):
+% if out.chained:
     const V both[2] = {left, right};
     const E *const s = (const E *)both;
     if (ow == 1 && count == ${2 * VW}) {

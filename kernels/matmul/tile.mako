@@ -96,7 +96,7 @@ if (scaled) {
   { __global const VU *const more = (__global const VU *)(add + ${i} * dr); ${" ".join(f"c{i}_{j} = (V)(beta) * more[{j}] + c{i}_{j};" for j in range(NV))} }
 % endfor
 }
-% if out.definition("c"):
+% if out.chained:
 ${put(t, MR, NV, array)}
 for (int i = 0; i < ${MR}; i++) {
   const E *const s = (const E *)(${array} + i * ${NV});

@@ -12,7 +12,7 @@ Sums are of x - x[0], so that no digits are lost far from zero. Called by ops/la
 <%namespace name="row" file="row.mako"/>
 <%
   A = acc.c
-  chained = bool(dtype.definition("x"))  # what a chain computes is written to kept, because the gradient will need it, and read from there
+  chained = dtype.chained  # what a chain computes is written to kept, because the gradient will need it, and read from there
   def x_first(at): return acc.cast(dtype, dtype.load("x", f"x_offset + {at}"))
   def x_at(at): return acc.cast(dtype, dtype.decode(f"kept[{at}]")) if chained else x_first(at)
   def look(at): return f"const {A} v = {x_first(at)};" + (f" {dtype.store('kept', at, dtype.cast(acc, 'v'))};" if chained else "")

@@ -16,7 +16,7 @@ Called by ops/softmax.py.
   exp, log_of, greatest = f"exp_{acc.s}", f"log_{acc.s}", f"max_{acc.s}"
   again = log or out.is_half  # exp(x - max) is computed again rather than kept in the result: it would be rounded
   # A chain's numbers wait where the result will be, where it has room for them: so each is computed once
-  parked = bool(dtype.definition("x")) and not out.is_half and dtype.name == out.name
+  parked = dtype.chained and not out.is_half and dtype.name == out.name
   def x_first(at): return acc.cast(dtype, dtype.load("x", f"x_offset + {at}"))
   def x_at(at): return out.load("o0", at) if parked else x_first(at)
   def y_at(at): return acc.cast(out, out.load("y", f"y_offset + {at}"))

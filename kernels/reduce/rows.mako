@@ -16,7 +16,6 @@ See accumulator.mako for what is carried. Called by ops/reduce_plan.py.
 <%
   step = "" if unit else f" * rs{reduced - 1}"
   shifted = " - shift" if kind == "moments" else ""
-  chained = bool(dtype.definition("data"))
 %>
 ${dtype.definition('data')}
 ${on.declare()}
@@ -47,13 +46,13 @@ ${on.declare()}
         for (uint l = 0; l < w; l++) { ${body} }
 </%def>
 
-<%def name="element(target, nth)">${on.element(target, nth if chained else f"line + {nth}{step}", chained)}</%def>
+<%def name="element(target, nth)">${on.element(target, nth if dtype.chained else f"line + {nth}{step}", dtype.chained)}</%def>
 
 ## r = the accumulator of `length` elements from `from` on, the first of which has index `first`
 <%def name="block()">
       acc_t r;
       const long line = from;
-% if chained:
+% if dtype.chained:
 #pragma clang loop interleave_count(4)
       for (int nth = 0; nth < (int)length; nth++) held[nth] = ${dtype.load("data", f"line + nth{step}")};
 % endif
@@ -137,11 +136,11 @@ void rows(${dtype.parameters('data')}, ${on.results()}, const uint offset, const
     ${on.shift("base")}
     acc_t stack[32];
     uint blocks = 0;
-%   if chained:
+%   if dtype.chained:
     ${dtype.c} held[${64 * LANES}];
 %   endif
 %   if reduced == 1:
-    const uint apart = ${"0" if chained else f"(hi - lo) / {64 * LANES} * {16 * LANES}"};
+    const uint apart = ${"0" if dtype.chained else f"(hi - lo) / {64 * LANES} * {16 * LANES}"};
     for (uint at = lo; at < hi;) {
       const int pieces = at < lo + apart;
       const uint from = base + at${step}, left = hi - at, length = min(left, ${64 * LANES}u), first = at;
