@@ -10,7 +10,7 @@ from oracle import FLOAT_TYPES, F, Input, same, values
 
 import cltorch
 from cltorch.core import dispatch
-from cltorch.dtype import COMPLEX, NUMERIC, by_name, decode, float16, float32, float64, int8, int64
+from cltorch.dtype import COMPLEX, NUMERIC, by_name, complex64, decode, float16, float32, float64, int8, int64
 from cltorch.ops import gemm, gemm_plan, linalg
 from cltorch.testing import assert_close
 
@@ -52,6 +52,17 @@ def test_every_way_in_every_type(name: str, device: Any) -> None:
         a, x = operand(device, (m, k), d, ("plain", "transposed")[number % 2], 2 * number)
         b, y = operand(device, (k, n), d, ("plain", "transposed")[number // 2 % 2], 2 * number + 1)
         check(x @ y, a @ b)
+
+
+@pytest.mark.parametrize("vector_bytes", [16, 32, 64])
+def test_tiles_for_any_vector_registers(vector_bytes: int, device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of this machine, narrower and wider ones: several vectors a tile, tiles at the edges, two blocks of k."""
+    monkeypatch.setattr(gemm, "vector_bytes", lambda *_: vector_bytes)
+    for d in (float32, float16, complex64, int64):
+        for m, n, k in ((13, 70 + vector_bytes, 33), (61, 140 + vector_bytes, 290)):  # no other test's sizes: launches are kept by them
+            a, x = operand(device, (m, k), d, "plain", 1)
+            b, y = operand(device, (k, n), d, "plain", 2)
+            check(x @ y, a @ b, scale=8)
 
 
 @pytest.mark.parametrize("layouts", list(itertools.product(("plain", "transposed", "strided", "offset"), repeat=2)), ids="-".join)

@@ -18,8 +18,8 @@ def planes(t):
 
 
 def cells(t, MR, NV):
-    """(row, vector, plane) of each vector of a tile."""
-    return [(i, j, p) for i in range(MR) for j in range(NV) for p in planes(t)]
+    """(row, vector, plane) of each vector of a tile: row by row, plane by plane."""
+    return [(i, j, p) for i in range(MR) for p in planes(t) for j in range(NV)]
 
 
 def zero(t):
