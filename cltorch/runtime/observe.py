@@ -72,7 +72,7 @@ def duration(event: Any) -> float:
 
 
 class Dumper(Observer):
-    """CLTORCH_DUMP=folder: a script for each launch that repeats it with pyopencl and NumPy alone."""
+    """CLTORCH_DUMP=folder: a script for each launch that repeats it with pyopencl and NumPy alone (where the driver knows the processor)."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder).expanduser()
@@ -86,7 +86,9 @@ class Dumper(Observer):
         lines = [self._argument(kernel, arrays, i, arg, contents) for i, arg in enumerate(args)]
         if arrays:
             np.savez(self.folder / f"{stem}.npz", **arrays)  # type: ignore[arg-type]
-        text = SCRIPT.format(label=kernel.program.label, device=kernel.device.name, source=source.name, options=list(kernel.program.options),
+        needed, first = ("pyopencl and numpy", "") if kernel.device.version == " ".join(kernel.device.cl_device.version.split()) else ("cltorch", NAMED)
+        text = SCRIPT.format(label=kernel.program.label, device=kernel.device.name, needed=needed, first=first, source=source.name,
+                             options=list(kernel.program.options),
                              entry=kernel.name, data=f"{stem}.npz" if arrays else "", global_size=global_size, local_size=local_size,
                              types=[a.scalar and a.scalar.__name__ for a in kernel.arguments], arguments="\n".join(lines))
         (self.folder / f"{stem}.py").write_text(text)
@@ -129,7 +131,12 @@ def chosen_observers() -> tuple[Observer, ...]:
     return tuple(observers)
 
 
-SCRIPT = '''"""One launch of {label}, recorded on {device}. Needs pyopencl and numpy. usage: python THIS [PLATFORM:DEVICE]"""
+NAMED = """
+from cltorch.runtime import platforms
+
+platforms.survey()  # the driver's compiler gets a name for a processor that it doesn't know
+"""
+SCRIPT = '''"""One launch of {label}, recorded on {device}. Needs {needed}. usage: python THIS [PLATFORM:DEVICE]"""
 import sys
 import time
 import zlib
@@ -137,7 +144,7 @@ from pathlib import Path
 
 import numpy as np
 import pyopencl as cl
-
+{first}
 here = Path(__file__).resolve().parent
 chosen = [int(n) for n in sys.argv[1].split(":")] if len(sys.argv) > 1 else [0, 0]
 device = cl.get_platforms()[chosen[0]].get_devices()[chosen[1]]

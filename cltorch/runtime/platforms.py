@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyopencl as cl
 
 from .. import config
-from . import inline, intel, quirks
+from . import inline, intel, processor, quirks
 from .facts import Facts, ask, clean
 
 INSTALL_HINT = 'install a driver for your GPU, or an OpenCL for the CPU from PyPI: pip install "cltorch[pocl]"'
@@ -73,7 +73,7 @@ def _devices_of(platform: Any) -> list[Any]:
 def _judge(platform: Any, dev: Any) -> list[Found]:
     """The device and whether it counts; nothing where its driver fails to say what it is."""
     try:
-        facts = ask(platform, dev)
+        facts = processor.named(dev, ask(platform, dev))
     except Exception as error:
         return _failed(_name_of(platform), error)
     found = Found(platform, dev, facts, kind_of(facts))

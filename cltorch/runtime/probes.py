@@ -148,8 +148,8 @@ def child() -> None:
 
 
 def _described(found: platforms.Found) -> tuple[str, ...]:
-    dev = found.device
-    return tuple(map(platforms.clean, (found.platform.name, dev.name, dev.version, dev.driver_version)))
+    facts = found.facts
+    return facts.platform_name, facts.name, facts.version, facts.driver_version
 
 
 def judge(bench: probe_checks.Bench, probe: Probe) -> str:
