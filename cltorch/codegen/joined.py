@@ -24,6 +24,17 @@ _PLACES = """#define get_global_id(d) ((size_t)((d) == 0 ? joined_at0 : (d) == 1
 #define get_local_id(d) ((size_t)0)
 #define get_local_size(d) ((size_t)1)
 """
+# Where a processor has vectors of 512 bits, clang splits them in two in a function that doesn't ask for them. (Kernels needn't: PoCL compiles them as
+# parts of functions of its own.)
+_FUNCTION = """#if defined(__has_attribute)
+#if __has_attribute(min_vector_width)
+#define JOINED_FUNCTION __attribute__((noinline, min_vector_width(512)))
+#endif
+#endif
+#ifndef JOINED_FUNCTION
+#define JOINED_FUNCTION __attribute__((noinline))
+#endif
+"""
 _END = "".join(f"#undef {name}\n" for name in re.findall(r"#define (\w+)", _PLACES))
 _PLACE = ", ".join(f"const uint joined_{name}{d}" for name in ("at", "count") for d in range(3))
 _LINE = re.compile(r"^[ \t]*#[^\n]*", re.M)
@@ -101,7 +112,7 @@ def join(members: Sequence[Member], shared: bool = False) -> tuple[str, list[int
     given = "".join(f"{f'const {kinds[place]} ' if kinds[place] else '__global char *'}a{place}, " for place in sorted(kinds))
     held = "".join(f"  {kind or '__global char *'} {_held(kind)}[] = {{{', '.join(f'a{place}' for place in places)}}};\n" for kind, places in lists.items())
     marks = ", volatile __global uint *marks" if shared else ""
-    return (f"{_PLACES}{''.join(_function(*key, n) for key, n in functions.items())}{_END}#line 1 \"joined\"\n"
+    return (f"{_FUNCTION}{_PLACES}{''.join(_function(*key, n) for key, n in functions.items())}{_END}#line 1 \"joined\"\n"
             f"__kernel __attribute__((reqd_work_group_size(1, 1, 1)))\nvoid joined({given}__global const long *restrict table{marks})\n{{\n{held}"
             f"  __global const long *at = table + 1;\n  for (long member = 0; member < table[0]; member++, at += at[0]) {{\n   {_COUNTS}"
             f"{_SHARED if shared else _ALONE}"
@@ -129,7 +140,7 @@ def _held(kind: str) -> str:
 
 def _function(source: str, entry: str, number: int) -> str:
     """A source whose kernel ``entry`` is a function, and whose other kernels are functions that nobody calls."""
-    text = _KERNEL.sub(lambda m: f"static __attribute__((noinline)){m[1] or ' '}void {m[2]}({_PLACE}, ", source)
+    text = _KERNEL.sub(lambda m: f"static JOINED_FUNCTION{m[1] or ' '}void {m[2]}({_PLACE}, ", source)
     return _rename(text, _names(source), number)
 
 
