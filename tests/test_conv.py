@@ -10,7 +10,8 @@ from oracle import F, Input, same, values
 
 import cltorch
 from cltorch import codegen
-from cltorch.ops import convolution_launch, convolution_winograd
+from cltorch.dtype import by_name
+from cltorch.ops import convolution, convolution_launch, convolution_winograd
 
 torch = pytest.importorskip("torch")
 
@@ -170,7 +171,49 @@ def test_tiles_stay_within_their_bounds(axis: tuple, channels: int, rows: int) -
         assert channel * cut.block <= t["STAGE"] and cut.tiles * t["MR"] * padded <= t["SUMS"]
 
 
-@pytest.mark.parametrize("register", [16, 32])
+@pytest.mark.parametrize("axis", [(3, 26, 1, 0, 1), (7, 112, 2, -3, 1), (3, 1000, 1, -1, 1), (1, 5, 2, 0, 1)])
+@pytest.mark.parametrize("channels, rows", [(1, 32), (512, 512), (3, 19), (1, 1)])
+def test_shares_of_a_gradient_to_weights_stay_within_their_bounds(axis: tuple, channels: int, rows: int) -> None:
+    axes = (convolution_launch.Axis(*axis),) * 2
+    numbers = codegen.defaults("conv/weights", "wide")
+    for register in (16, 32, 64):
+        cut = convolution_launch.share(axes, channels, rows, 4, 1, 2, 4, register, convolution_launch.Room.from_numbers(numbers))
+        t = dict(cut.tunables)
+        flat, channel = convolution_launch.window(axes, cut.th, cut.tw)
+        held = min(channels, -(-cut.deep // (axis[0] * axis[0])) + 1)
+        assert channel * held <= t["STAGE"] + channel and cut.deep <= numbers["TAPS"]
+        if cut.lanes == "rows":
+            assert cut.high % (t["R"] * t["VW"]) == 0 and cut.high < rows + t["R"] * t["VW"]
+            assert cut.th * cut.tw * cut.high <= t["GRAD"] and cut.high // t["VW"] * cut.deep <= numbers["PAIRS"]
+        else:
+            assert -(-flat // t["VW"]) * t["VW"] * cut.high <= t["GRAD"] and cut.high * cut.deep <= numbers["PAIRS"]
+        assert cut.lanes == "outputs" or rows > 1
+
+
+@pytest.mark.parametrize("lanes", ["rows", "outputs"])
+@pytest.mark.parametrize("name", ["float32", "float64", "float16", "int32"])
+def test_both_ways_to_the_gradient_of_weights(lanes: str, name: str, device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strides, rows that are no whole vectors, images narrower and wider than vectors, gradients whose columns don't lie side by side."""
+    tiles = convolution_launch._register_tiles
+    monkeypatch.setattr(convolution_launch, "_register_tiles", lambda *a: ((side, rowwise) for side, rowwise in tiles(64, *a[1:]) if rowwise == (lanes == "rows")))
+    convolution_launch.share.cache_clear()
+    convolution_launch._weight_gradient.cache_clear()
+    numbers = np.random.default_rng(0)
+    for (n, c, m, h, w), k, stride in (((2, 3, 21, 9, 7), 3, 1), ((3, 2, 33, 6, 45), (2, 3), 2), ((1, 5, 3, 40, 5), 1, 2), ((2, 1, 16, 5, 36), 3, (3, 2))):
+        k, stride = (k, k) if isinstance(k, int) else k, (stride, stride) if isinstance(stride, int) else stride
+        size = [(side + 2 - kernel) // step + 1 for side, kernel, step in zip((h, w), k, stride, strict=True)]
+        image, grad = numbers.integers(-4, 5, (n, c, h, w)), numbers.integers(-4, 5, (n, m, *size))
+        want = torch.nn.grad.conv2d_weight(torch.tensor(image).double(), (m, c, *k), torch.tensor(grad).double(), stride, 1).numpy()
+        d = by_name(name)
+        x, plain = cltorch.tensor(image, device=device, dtype=d), cltorch.tensor(grad, device=device, dtype=d)
+        for g in (plain, plain.transpose(2, 3).contiguous().transpose(2, 3)):
+            got = convolution.convolution_weight(g, x, k, stride, (-1, -1), (1, 1), 1)
+            np.testing.assert_array_equal(got.double().numpy(force=True), want)  # sums of small integers are exact
+    convolution_launch.share.cache_clear()
+    convolution_launch._weight_gradient.cache_clear()
+
+
+@pytest.mark.parametrize("register", [16, 32, 64])
 def test_processors_with_other_vector_registers(register: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (convolution_launch, convolution_winograd):
         monkeypatch.setattr(module, "vector_bytes", lambda dev, family: register)

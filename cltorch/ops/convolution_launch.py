@@ -15,6 +15,7 @@ from .convolution_sums import Axis, Correlation, Gradient
 from .gemm_plan import Block, Side, bounded, ceil, fitted, vector_bytes
 
 ITEMS_PER_UNIT = 4
+LOADS = 2  # of vectors, or of numbers that fill one, that a processor has done in a cycle
 
 
 class Room(NamedTuple):
@@ -91,7 +92,7 @@ def _refuse(axes: tuple[Axis, Axis], room: Room) -> RuntimeError:
 def tiling(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, units: int, itemsize: int, register_bytes: int, room: Room) -> Tiling:
     """The cheapest cut of a sum over patches, by an estimate in cycles. Pure, so that a shape is always summed in the same order."""
     stage, sums, lanes = room.stage // itemsize, room.sums // itemsize, _lanes(itemsize, register_bytes)
-    shapes = [(6, 4), (12, 2), (12, 1), (1, 8)] if register_bytes > 32 else [(6, 2), (12, 1), (1, 8)]  # 32 registers, or 16
+    shapes = [(6, 4), (8, 2), (12, 2), (12, 1), (1, 8)] if register_bytes > 32 else [(6, 2), (12, 1), (1, 8)]  # 32 registers, or 16
     if room.side:
         shapes = [tuple(room.side), (1, 8)]
     area, best = axes[0].taps * axes[1].taps, None
@@ -213,13 +214,15 @@ def _grid_sizes(tile: tuple, rows: int, columns: int, batch: int) -> tuple[tuple
 
 
 class Share(NamedTuple):
-    """A work-item's share of a gradient to the weights: ``high`` rows by ``deep`` taps, tiles of th by tw outputs, ``splits`` partial sums."""
+    """A work-item's share of a gradient to the weights: ``high`` rows by ``deep`` taps, tiles of th by tw outputs, ``splits`` partial sums;
+    ``lanes`` of its vectors are outputs or rows."""
 
     high: int
     deep: int
     th: int
     tw: int
     splits: int
+    lanes: str
     tunables: tuple[tuple[str, int], ...]
 
 
@@ -228,28 +231,49 @@ def share(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, groups
           room: Room) -> Share:
     """The cheapest cut of a gradient to the weights, by an estimate in cycles. Pure."""
     stage, most, lanes = room.stage // itemsize, room.sums // itemsize, _lanes(itemsize, register_bytes)
-    area = axes[0].taps * axes[1].taps
-    depth, side = channels * area, room.side or (Side(4, 4) if register_bytes > 32 else Side(2, 4))
-    height, width, best = 1 if rows == 1 else side.rows, side.vectors, None
-    for deep in dict.fromkeys(min(depth, room.taps, max(1, n * area)) for n in (1, 2, 3, 4, 6, 8, 12, 16, 32)):
-        high = min(rows, room.pairs // deep)
-        held = min(channels, ceil(deep, area) + (deep % area > 0 or depth % deep > 0))
-        for th, tw in _cuts(axes) if high else ():
-            flat, channel = window(axes, th, tw)
-            vectors = ceil(flat, lanes)
-            if channel * held > stage or vectors * lanes * high > most:
-                continue
-            blocks = ceil(rows, high) * ceil(depth, deep) * groups
-            jobs = images * ceil(axes[0].count, th) * ceil(axes[1].count, tw)
-            splits = max(1, min(jobs, ceil(ITEMS_PER_UNIT * units, blocks)))
-            job = ceil(high, height) * ceil(deep, width) * (max(height * width / 2, height / 2 + width) + 1) * (vectors + 4)
-            job += held * _staging(axes, th, tw, lanes) + high * th * (25 + 2 * tw / lanes) + 3 * deep
-            cost = ceil(blocks * splits, units) * ceil(jobs, splits) * job
-            if best is None or cost < best[0]:
-                best = cost, Share(high, deep, th, tw, splits, (("R", height), ("C", width), ("VW", lanes), ("STAGE", stage), ("GRAD", most)))
+    area, best = axes[0].taps * axes[1].taps, None
+    depth = channels * area
+    for side, rowwise in _register_tiles(rows, lanes, register_bytes, room):
+        for deep in dict.fromkeys(min(depth, room.taps, max(1, n * area)) for n in (1, 2, 3, 4, 6, 8, 12, 16, 32)):
+            held = min(channels, ceil(deep, area) + (deep % area > 0 or depth % deep > 0))
+            for high in _heights(rows, side.rows * lanes, room.pairs * lanes // deep) if rowwise else (min(rows, room.pairs // deep),):
+                for th, tw in _cuts(axes) if high else ():
+                    flat, channel = window(axes, th, tw)
+                    columns = th * tw if rowwise else ceil(flat, lanes) * lanes
+                    if channel * held > stage or columns * high > most:
+                        continue
+                    blocks = ceil(rows, high) * ceil(depth, deep) * groups
+                    jobs = images * ceil(axes[0].count, th) * ceil(axes[1].count, tw)
+                    splits = max(1, min(jobs, ceil(ITEMS_PER_UNIT * units, blocks)))
+                    job = held * _staging(axes, th, tw, lanes) + 3 * deep
+                    if rowwise:
+                        turn = max(side.rows * side.vectors / 2, (side.rows + side.vectors) / LOADS) + 1
+                        job += ceil(high, side.rows * lanes) * ceil(deep, side.vectors) * (turn * columns + 4 * th + 2 * side.rows * side.vectors + 10)
+                        job += high * th * (2 + tw)
+                    else:
+                        turn = max(side.rows * side.vectors / 2, side.rows / 2 + side.vectors) + 1
+                        job += ceil(high, side.rows) * ceil(deep, side.vectors) * turn * (columns / lanes + 4) + high * th * (25 + 2 * tw / lanes)
+                    cost = ceil(blocks * splits, units) * ceil(jobs, splits) * job
+                    if best is None or cost < best[0]:
+                        best = cost, Share(high, deep, th, tw, splits, "rows" if rowwise else "outputs",
+                                           (("R", side.rows), ("C", side.vectors), ("VW", lanes), ("STAGE", stage), ("GRAD", most)))
     if best is None or max(axes[0].taps, axes[1].taps) > room.taps:
         raise _refuse(axes, room)
     return best[1]
+
+
+def _register_tiles(rows: int, lanes: int, register_bytes: int, room: Room) -> Iterator[tuple[Side, bool]]:
+    """Rows, or vectors of rows, by taps whose sums fit into the vector registers (32, or 16), and whether lanes are rows."""
+    along_outputs = room.side or (Side(4, 4) if register_bytes > 32 else Side(2, 4))
+    yield Side(1, along_outputs.vectors) if rows == 1 else along_outputs, False
+    if rows >= lanes // 2:
+        yield Side(1, 8), True
+        yield Side(2, 8 if register_bytes > 32 else 6), True
+
+
+def _heights(rows: int, step: int, most: int) -> Iterator[int]:
+    """Multiples of ``step`` rows to consider."""
+    return iter(dict.fromkeys(high for parts in (1, 2, 3, 4, 6, 8) if (high := ceil(ceil(rows, step), parts) * step) <= most))
 
 
 def weight_gradient(image: Tensor, g: Tensor, out: Tensor, c: Gradient) -> None:
@@ -283,7 +307,7 @@ def _weight_gradient(dev: Device, d: dtype, c: Gradient) -> Callable[..., None]:
 def _weights_wide(dev: Device, d: dtype, c: Gradient) -> tuple:
     cut = share(c.axes, c.image.channels, c.rows, c.image.shape[0], c.groups, dev.compute_units, max(d.itemsize, 4), vector_bytes(dev, "conv/weights"),
                 Room.of(dev, "conv/weights"))
-    kernel = dispatch.kernel(dev, "conv/weights", dtype=d, **dict(cut.tunables))
+    kernel = dispatch.kernel(dev, "conv/weights", dtype=d, lanes=cut.lanes, **dict(cut.tunables))
     sizes = (ceil(c.rows, cut.high) * ceil(c.depth, cut.deep), cut.splits, c.groups), (1, 1, 1)
     return kernel, sizes, (cut.th, cut.tw), cut.splits, [(0, c.image.shape[0], (cut.high, cut.deep))]
 

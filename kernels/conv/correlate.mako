@@ -30,6 +30,7 @@ place = lambda i, j: f"{i} * padded + {j}"
 one_group = "__kernel __attribute__((reqd_work_group_size(1, 1, 1)))"
 %>
 ${tile.types(dtype, VW)}
+${stage.types(dtype, VW)}
 ${out.definition("out")}
 ${one_group}
 void pack(__global const ${dtype.storage} *restrict w, const long wo, const long wg, const long wm, const long wc, const long wh, const long ww,

@@ -11,6 +11,16 @@ window itself, no patch is ever built.
 
 The window's parts: plane = rows * pitch elements, channel = py * px * plane. Bound: STAGE elements a work-item.
 </%doc>
+<%!
+def widths(VW):
+    """Lanes of the vectors that copy: the widest that a row has room for, so that the last one may overlap."""
+    return [w for w in (16, 8, 4, 2) if w <= VW and w >= min(4, VW)]
+
+
+def vectorised(t):
+    """Whether memory holds what is summed."""
+    return t.name in ("float32", "float64")
+%>
 <%def name="parameters(t)">
   __global const ${t.storage} *restrict src, const long so, const long sn, const long sg, const long sc, const long sh, const long sw,
   const int height, const int width, const int channels, const int gh, const int gw, const int strideh, const int stridew,
@@ -53,15 +63,27 @@ The window's parts: plane = rows * pitch elements, channel = py * px * plane. Bo
   }
 </%def>
 
+## Vectors at any element's address, as wide as copies are.
+<%def name="types(t, VW)">
+% if vectorised(t):
+% for w in widths(VW):
+typedef ${t.storage}${w} S${w};
+typedef ${t.storage}${w} SU${w} __attribute__((aligned(sizeof(${t.storage}))));
+% endfor
+% endif
+</%def>
+
 ## row[x] = value for x from ``first`` to ``last``: in vectors where memory holds what is summed, the last one
 ## overlapping.
 <%def name="copy(t, row, p, first, last, VW)">
-% if t.name in ("float32", "float64"):
-  if (${last} - ${first} >= ${VW}) {
+% if vectorised(t):
+% for w in widths(VW):
+  if (${last} - ${first} >= ${w}) {
     int x = ${first};
-    for (; x + ${VW} <= ${last}; x += ${VW}) *(VU *)(${row} + x) = *(__global const VU *)(${p} + x);
-    if (x < ${last}) *(VU *)(${row} + ${last} - ${VW}) = *(__global const VU *)(${p} + ${last} - ${VW});
+    for (; x + ${w} <= ${last}; x += ${w}) *(SU${w} *)(${row} + x) = *(__global const SU${w} *)(${p} + x);
+    if (x < ${last}) *(SU${w} *)(${row} + ${last} - ${w}) = *(__global const SU${w} *)(${p} + ${last} - ${w});
   } else
+% endfor
 % endif
     for (int x = ${first}; x < ${last}; x++) ${row}[x] = ${t.load(p, "x")};
 </%def>
@@ -69,24 +91,57 @@ The window's parts: plane = rows * pitch elements, channel = py * px * plane. Bo
 ## row[x] = every second value from x to ``last``, where two vectors' odd lanes make one: what they read ends at the last value that is wanted, so
 ## that the first of a line, which has none before it, is copied alone.
 <%def name="alternate(t, row, p, x, last, VW)">
-% if t.name in ("float32", "float64"):
+% if vectorised(t):
   if (stridew == 2 && sw == 1) {
     if (x0 + 2 * ${x} == 0 && ${x} < ${last}) { ${row}[${x}] = ${p}[2 * ${x}]; ${x}++; }
-    if (${last} - ${x} >= ${VW})
+% for w in widths(VW):
+    ${"else " if w < VW else ""}if (${last} - ${x} >= ${w})
       while (${x} < ${last}) {
-        ${x} = min(${x}, ${last} - ${VW});
-        __global const VU *const pair = (__global const VU *)(${p} + 2 * ${x} - 1);
-        *(VU *)(${row} + ${x}) = (V)(pair[0].odd, pair[1].odd);
-        ${x} += ${VW};
+        ${x} = min(${x}, ${last} - ${w});
+        __global const SU${w} *const pair = (__global const SU${w} *)(${p} + 2 * ${x} - 1);
+        *(SU${w} *)(${row} + ${x}) = (S${w})(pair[0].odd, pair[1].odd);
+        ${x} += ${w};
       }
+% endfor
   }
 % endif
+</%def>
+
+## The columns of a row of memory, from x0 on, in turns to two rows of the window, a vector of each at a time.
+<%def name="deal(t, p, VW)">
+        const int from = max(x0, 0), to = y < 0 || y >= height ? from : max(from, min(x0 + 2 * pitch, width));
+        for (int x = 0; x < min((from - x0 + 1) / 2, pitch); x++) row[x] = row[plane + x] = 0;
+        for (int x = max((to - x0) / 2, 0); x < pitch; x++) row[x] = row[plane + x] = 0;
+% for w in widths(VW):
+        if (to - from >= ${2 * w})
+          for (int x = from; x < to; x += ${2 * w}) {
+            x = min(x, to - ${2 * w});
+            __global const SU${w} *const pair = (__global const SU${w} *)(${p} + x);
+            const int odd = (x - x0) & 1, at = (x - x0) >> 1;
+            *(SU${w} *)(row + (odd ? plane : 0) + at) = (S${w})(pair[0].even, pair[1].even);
+            *(SU${w} *)(row + (odd ? 1 : plane) + at) = (S${w})(pair[0].odd, pair[1].odd);
+          }
+        else
+% endfor
+          for (int x = from; x < to; x++) row[((x - x0) & 1) * plane + ((x - x0) >> 1)] = ${p}[x];
 </%def>
 
 ## Copies ``count`` channels from ``image`` on into ``stage``.
 <%def name="fill(t, image, count, VW)">
   for (int c = 0; c < ${count}; c++)
-    for (int a = 0; a < py; a++)
+    for (int a = 0; a < py; a++) {
+% if vectorised(t):
+      if (stridew == 2 && px == 2 && sw == 1) {
+        E *row = stage + c * channel + 2 * a * plane;
+        const int x0 = tx * 2 + lowx;
+        for (int r = 0; r < th + spany / strideh; r++, row += pitch) {
+          const int y = (ty + r) * strideh + lowy + a;
+          __global const ${t.storage} *const p = ${image} + c * sc + y * sh;
+          ${deal(t, "p", VW)}
+        }
+        continue;
+      }
+% endif
       for (int b = 0; b < px; b++) {
         E *row = stage + c * channel + (a * px + b) * plane;
         const int x0 = tx * stridew + lowx + b;
@@ -106,4 +161,5 @@ The window's parts: plane = rows * pitch elements, channel = py * px * plane. Bo
           for (int x = last; x < pitch; x++) row[x] = 0;
         }
       }
+    }
 </%def>
