@@ -9,6 +9,21 @@ index    type of the index tensors      count   how many of them      rank   dim
 raw      read: C type of an element's bits; empty for addresses
 b<axis>  stride of base                 t<k>_<axis>  stride of index tensor k      limit<k>, dim<k>  size and number of its dimension
 </%doc>
+<%
+  itemsize = {"uchar": 1, "ushort": 2, "uint": 4, "ulong": 8}.get(raw, 0)
+  ahead = wide and itemsize and count == 1 and rank > 1
+%>
+## A row that is read here and there is brought into the cache while the one before it is at work: nothing else would see its lines coming.
+% if ahead:
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch)
+#define AHEAD(place) __builtin_prefetch((const void *)(size_t)(place))
+#endif
+#endif
+#ifndef AHEAD
+#define AHEAD(place)
+#endif
+% endif
 __kernel ${"__attribute__((reqd_work_group_size(1, 1, 1)))" if wide else ""}
 % if raw:
 void read(__global ${raw} *restrict out, __global const ${raw} *restrict data, const uint data0,
@@ -61,18 +76,25 @@ void address(__global int *restrict out,
       }
 % endfor
 </%def>
-<%def name="add_inside(k, at)">
-          for (uint j = 0; j < width; j++) {
-            const long v = (long)from${k}[${at}];
-            far |= v < 0 || v >= (long)limit${k};
-            a_[j] += (uint)v * step${k};
-          }
+## from j = 0 to width: as long as no index needs more than to be added. What one that does would read isn't there: it reads its first.
+<%def name="add_inside(straight)">
+        for (uint j = 0; j < width; j++) {
+          uint a = base + (first + j) * b${last};
+% for k in range(count):
+          const ulong v${k} = (ulong)(long)from${k}[${"j" if straight else f"j * t{k}_{last}"}];
+          far |= v${k} >= (ulong)limit${k};
+          a += (v${k} < (ulong)limit${k} ? (uint)v${k} : 0) * step${k};
+% endfor
+          to[j] = ${found("a")};
+        }
 </%def>
 % if wide:
   const uint per = (n + (uint)get_num_groups(0) - 1) / (uint)get_num_groups(0);
   uint i = (uint)get_group_id(0) * per;
   const uint hi = i + per < n ? i + per : n;
-  uint a_[64];
+% if ahead:
+  const int along = b${last} == 0 && step0 == 1 && limit0 <= 2 * d${last};
+% endif
   while (i < hi) {
     uint row = i / d${last};
     const uint c = i - row * d${last}, left = d${last} - c, length = left < hi - i ? left : hi - i;
@@ -80,24 +102,24 @@ void address(__global int *restrict out,
     for (uint first = 0; first < length; first += 64) {
       const uint width = length - first < 64 ? length - first : 64;
       __global ${raw or "int"} *restrict to = out + i + first;
-      int far = 0;  // whether an index needs more than to be added: the loops for the others are plain ones
-      for (uint j = 0; j < width; j++) a_[j] = base + (first + j) * b${last};
+      int far = 0;
+% if ahead:
+      if (along)
+        for (uint x = first; x < first + 64 && x < limit0; x += ${64 // itemsize}) AHEAD(data + data0 + base + b${last - 1} + x);
+% endif
 % for k in range(count):
-      {
-        __global const ${index.storage} *restrict from${k} = p${k} + i${k} + first * t${k}_${last};
-        if (t${k}_${last} == 1) {
-          ${add_inside(k, "j")}
-        } else {
-          ${add_inside(k, f"j * t{k}_{last}")}
-        }
-      }
+      __global const ${index.storage} *restrict from${k} = p${k} + i${k} + first * t${k}_${last};
 % endfor
+      if (${" && ".join(f"t{k}_{last} == 1" for k in range(count)) or "1"}) {
+        ${add_inside(True)}
+      } else {
+        ${add_inside(False)}
+      }
       for (uint j = 0; far && j < width; j++) {
         uint a = base + (first + j) * b${last};
         ${resolve("(first + j)")}
-        a_[j] = a;
+        to[j] = ${found("a")};
       }
-      for (uint j = 0; j < width; j++) to[j] = ${found("a_[j]")};
     }
     i += length;
   }
