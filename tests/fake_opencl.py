@@ -15,7 +15,8 @@ DEFAULTS: dict[str, Any] = dict(
     vendor="V", version="OpenCL 1.2 fake", driver_version="7", opencl_c_version="OpenCL C 1.2 ", profile="FULL_PROFILE", extensions="cl_khr_fp64 ",
     available=True, compiler_available=True, endian_little=True, max_compute_units=4, max_clock_frequency=1000, max_work_group_size=256,
     max_work_item_sizes=[256, 256, 64], max_parameter_size=1024, mem_base_addr_align=1024, local_mem_size=32768,
-    local_mem_type=cl.device_local_mem_type.LOCAL, max_mem_alloc_size=1 << 28, max_constant_buffer_size=65536, global_mem_size=1 << 30)
+    local_mem_type=cl.device_local_mem_type.LOCAL, max_mem_alloc_size=1 << 28, max_constant_buffer_size=65536, global_mem_size=1 << 30,
+    native_vector_width_float=4)
 
 
 class Named(SimpleNamespace):

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from processes import run_python
 
+from cltorch.codegen import fusion
+from cltorch.dtype import float32
 from cltorch.errors import BuildError
 from cltorch.runtime import builtins, program
 from cltorch.runtime.device import Device, devices, get, host
@@ -135,12 +137,16 @@ void put(__global float *x, int n, float value)
 }"""
 
 
-def code_size(binary: bytes) -> int:
-    """Bytes of machine code in the shared library (ELF, 64 bits) that a binary of PoCL's holds."""
+def machine_code(binary: bytes) -> bytes:
+    """The executable sections of the shared library (ELF, 64 bits) that a binary of PoCL's holds."""
     library = memoryview(binary)[binary.index(b"\x7fELF"):]
     (sections,), size, count = struct.unpack_from("<Q", library, 40), *struct.unpack_from("<HH", library, 58)
     headers = [struct.unpack_from("<IIQQQQ", library, sections + k * size) for k in range(count)]
-    return sum(header[5] for header in headers if header[2] & 4)  # the executable ones
+    return b"".join(bytes(library[offset:offset + nbytes]) for _, _, flags, _, offset, nbytes in headers if flags & 4)
+
+
+def newest(folder: Path) -> bytes:
+    return max(folder.iterdir(), key=lambda file: file.stat().st_mtime_ns).read_bytes()
 
 
 def test_a_declared_group_is_compiled_without_loops_around_it(dev: Device, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,9 +157,22 @@ def test_a_declared_group_is_compiled_without_loops_around_it(dev: Device, folde
         forget()
         monkeypatch.setattr(dev, "disabled", dev.disabled - without)
         assert run(dev, GROUP) == 3
-        newest = max(folder.iterdir(), key=lambda file: file.stat().st_mtime_ns)
-        sizes.append(code_size(newest.read_bytes()))
+        sizes.append(len(machine_code(newest(folder))))
     assert sizes[0] * 1.25 < sizes[1]
+
+
+def test_loops_use_whole_vectors(dev: Device, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "pocl_loop_vectors" not in dev.quirks:
+        pytest.skip(f"{dev.name} has no such quirk")
+    step = fusion.Step("exp(x)", ("x",), (("leaf", 0),), float32, float32)
+    source = fusion.render_chain(fusion.Chain((step,), ((float32, fusion.DENSE),), (0,), fusion.DENSE, 0, False), "wide")
+    wide = []
+    for without in (frozenset[str](), frozenset({"loop_vectors"})):
+        forget()
+        monkeypatch.setattr(dev, "disabled", dev.disabled - without)
+        build(dev, source, "exp").kernel("map")
+        wide.append(len(re.findall(rb"\x62[\x00-\xff][\x00-\xff][\x40-\x5f\xc0-\xdf]", machine_code(newest(folder)), re.DOTALL)))  # EVEX, 512 bits
+    assert wide[0] > 10 * wide[1] + 100
 
 
 def test_groups_are_stated_at_the_begin_of_kernels_that_declare_them() -> None:

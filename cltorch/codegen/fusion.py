@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from ..dtype import dtype, int16
 from .ctypes import CType, ctype
 from .expression import translate
-from .templates import render
+from .templates import library_files, render
 
 # How a leaf or output lies in memory relative to the launch's row-major element number.
 DENSE, SHIFTED, SINGLE, UNIT, CONSTANT, STRIDED = range(6)
@@ -117,6 +117,9 @@ def _as_bits(chain: Chain) -> Chain:
     return chain._replace(steps=(step._replace(compute=int16, result=int16),), leaves=((int16, layout),))
 
 
+LABORIOUS = frozenset(f"common/{name}.mako" for name in ("exponential", "power", "special", "trigonometry"))  # functions that take longer than memory
+
+
 def render_chain(chain: Chain, strategy: str) -> str:
     """The kernel ``map`` for a chain. Arguments: outputs, leaves, n, sizes, per leaf (offset, strides), output (offset, strides), scalars."""
     chain = _as_bits(chain)
@@ -130,8 +133,10 @@ def render_chain(chain: Chain, strategy: str) -> str:
         where = (f"held{n}", "j") if chain.streamed else (f"o{n}", _index(chain.out_layout, "o", chain.rank))
         body.append(f"    {t.store(*where, f'v{k}')};")
     streamed = [ctype(chain.steps[k].result).storage for k in chain.outputs] if chain.streamed else []
-    return render("pointwise/map", strategy, parameters=_parameters(chain, index) + scalars, hoisted=hoisted,
-                  body="\n".join(body), rank=chain.rank, bases=_bases(chain), I=index, streamed=streamed, interleave=8 if len(chain.steps) <= 2 else 4)
+    text = "\n".join(body)
+    widest = max(step.compute.itemsize for step in chain.steps) if library_files(text) & LABORIOUS else 0
+    return render("pointwise/map", strategy, parameters=_parameters(chain, index) + scalars, hoisted=hoisted, body=text, rank=chain.rank,
+                  bases=_bases(chain), I=index, streamed=streamed, interleave=8 if len(chain.steps) <= 2 else 4, widest=widest)
 
 
 def _leaf(chain: Chain, n: int) -> str:

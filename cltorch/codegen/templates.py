@@ -106,6 +106,11 @@ def library_names() -> dict[str, str]:
     return {name: entry.file for name, entry in _library().items()}
 
 
+def library_files(text: str) -> frozenset[str]:
+    """The files (under kernels/) that define the library functions which C text calls."""
+    return frozenset(_library()[_definition(name, suffix)].file for name, suffix in _calls(text))
+
+
 # -- parameters -----------------------------------------------------------------------------------------------------------
 
 

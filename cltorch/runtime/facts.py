@@ -34,6 +34,7 @@ class Facts(NamedTuple):
     max_mem_alloc_size: int
     max_constant_buffer_size: int
     global_mem_size: int
+    native_vector_width_float: int
     board: str = ""
     bus: tuple[int, ...] = ()
 

@@ -126,6 +126,8 @@ def _mended(device: Device, source: str) -> str:
     """What the device's compiler gets instead of the source."""
     if "char_constants" in device.disabled:
         source = hide_constants(source)
+    if "loop_vectors" in device.disabled and "WHOLE_VECTORS" in source:
+        source = f"#define WHOLE_VECTORS 64\n#line 1\n{source}"
     return state_groups(source) if "group_loop" in device.disabled else source
 
 

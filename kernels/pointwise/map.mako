@@ -7,11 +7,24 @@ rank      0: every leaf and output is contiguous or one element. R > 0: coordina
           fastest) address strided leaves through base offsets b<leaf>, advanced along the innermost dimension
 interleave vectors that one turn of a CPU's loop works on, where the compiler is clang: the constants of exp, tanh, ..., which don't fit into 16
           registers, are then read once for all of them, and there is other work while one waits. Rows may be short, so they get 2
+widest    bytes of the largest number that the chain computes with, where computing takes longer than memory; else 0
 streamed  the outputs' types where they go past the caches (wide, rank 0): a block of them is computed in the first cache and stored from there
 I         index type, uint or ulong
 </%doc>
 <%namespace name="past" file="past.mako"/>
 <% BLOCK = 256 %>
+## WHOLE_VECTORS: bytes of the processor's vectors, where its compiler has to be told to use them (runtime/quirks.py)
+<%def name="vectors(count)">
+% if widest:
+#ifdef WHOLE_VECTORS
+#pragma clang loop vectorize_width(WHOLE_VECTORS / ${widest}) interleave_count(${count})
+#else
+#pragma clang loop interleave_count(${count})
+#endif
+% else:
+#pragma clang loop interleave_count(${count})
+% endif
+</%def>
 % if streamed:
 ${past.types()}
 % endif
@@ -33,7 +46,7 @@ void map(${", ".join(parameters)})
 %     endfor
   for (${I} from = lo; from < hi; from += ${BLOCK}) {
     const ${I} count = hi - from < ${BLOCK} ? hi - from : ${BLOCK};
-#pragma clang loop interleave_count(${interleave})
+    ${vectors(interleave)}
     for (${I} j = 0; j < count; j++) {
       const ${I} i = from + j;
 ${body}
@@ -43,7 +56,7 @@ ${body}
 %     endfor
   }
 %   elif rank == 0:
-#pragma clang loop interleave_count(${interleave})
+  ${vectors(interleave)}
   for (${I} i = lo; i < hi; i++) {
 ${body}
   }
@@ -68,7 +81,7 @@ ${body}
 %       endfor
     }
 %     endfor
-#pragma clang loop interleave_count(2)
+    ${vectors(2)}
     for (${I} j = 0; j < length; j++) {
       const ${I} i = start + j;
 ${body}
