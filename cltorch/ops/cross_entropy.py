@@ -6,12 +6,15 @@ the device (reads a value, synchronises).
 from __future__ import annotations
 
 import math
+from functools import cache, lru_cache
 from typing import Any
 
 from ..core import dispatch
 from ..core.modes import modes
 from ..core.tensor import Tensor
-from ..dtype import FLOATING
+from ..dtype import FLOATING, dtype
+from ..runtime.device import Device
+from ..shape import Size
 from .addressing import flags_of
 from .complexes import CORE
 from .creation import arange
@@ -22,40 +25,46 @@ from .ternary import where
 
 
 class _Call:
-    """The arguments that forward and backward share: contiguous operands, sizes, and the launch."""
+    """What forward and backward over scores of one shape share: sizes, the arguments that are numbers, and the kernels. Made once."""
 
-    def __init__(self, x: Tensor, target: Tensor, weight: Tensor | None, ignore: int, smoothing: float, mode: str) -> None:
-        dispatch.numel_32("cross_entropy", x)
-        self.x, self.target = x.contiguous(), target.contiguous()
-        self.weight = None if weight is None else weight.to(x.dtype).contiguous()
-        self.dev, self.acc = x._dev, summing(x.dtype)
-        self.outer, self.n, self.inner = x.shape[0], x.shape[1], math.prod(x.shape[2:])
-        self.params = dict(dtype=x.dtype, acc=self.acc, weighted=weight is not None, smooth=smoothing > 0, each=mode == "none", columns=self.inner > 1)
-        self.ignore, self.smoothing, self.mean = ignore, float(smoothing), int(mode == "mean")
-        self.groups, self.local, self.threads = self._plan()
+    def __init__(self, dev: Device, d: dtype, shape: Size, weighted: bool, ignore: int, smoothing: float, mode: str) -> None:
+        dispatch.numel_32("cross_entropy", shape)
+        self.dev, self.acc, self.each = dev, summing(d), mode == "none"
+        outer, n, inner = shape[0], shape[1], math.prod(shape[2:])
+        self.groups, self.local, threads = self._plan(outer, n, inner)
+        self.parts = self.groups[0] // self.local[0]
+        self.mean = int(mode == "mean")
+        self.numbers = outer, n, inner, threads, ignore, float(smoothing), self.mean
+        params = dict(dtype=d, acc=self.acc, weighted=weighted, smooth=smoothing > 0, each=self.each, columns=inner > 1)
+        self.kernel = cache(lambda stage: dispatch.kernel(dev, "loss/cross_entropy", stage=stage, WG=self.local[0], **params))
 
-    def _plan(self) -> tuple[tuple[int], tuple[int], int]:
+    def _plan(self, outer: int, n: int, inner: int) -> tuple[tuple[int], tuple[int], int]:
         """Global size, local size, work-items an item."""
-        items, dev = self.outer * self.inner, self.dev
+        items, dev = outer * inner, self.dev
         if dev.strategy == "wide":
-            lines = self.outer * -(-self.inner // dispatch.tuned(dev, "loss/cross_entropy")["TILE"]) if self.inner > 1 else items
-            return (min(dispatch.groups(dev, items * self.n * 4)[0][0], lines),), (1,), 1
+            lines = outer * -(-inner // dispatch.tuned(dev, "loss/cross_entropy")["TILE"]) if inner > 1 else items
+            return (min(dispatch.groups(dev, items * n * 4)[0][0], lines),), (1,), 1
         width = dispatch.work_group(dev, "loss/cross_entropy")
-        threads = min(width, 1 << max(-(-self.n // 4) - 1, 0).bit_length()) if self.inner == 1 else 1
+        threads = min(width, 1 << max(-(-n // 4) - 1, 0).bit_length()) if inner == 1 else 1
         return (min(-(-items * threads // width), dev.compute_units * 16) * width,), (width,), threads
 
-    def sources(self) -> list[Any]:
-        tensors = [self.x, self.target] + ([] if self.weight is None else [self.weight])
-        return [a for t in tensors for a in (dispatch.buffer(t), t.offset)]
+    def launch(self, stage: str, *arguments: Any) -> None:
+        self.kernel(stage)(self.groups, self.local, *arguments, *self.numbers)
 
-    def launch(self, stage: str, *results: Any) -> None:
-        kernel = dispatch.kernel(self.dev, "loss/cross_entropy", stage=stage, WG=self.local[0], **self.params)
-        kernel(self.groups, self.local, *results, *self.sources(), self.outer, self.n, self.inner, self.threads, self.ignore, self.smoothing,
-               self.mean)
+    def finish(self, loss: Tensor, partial: Tensor, total: Tensor) -> None:
+        self.kernel("finish")(self.local, self.local, dispatch.buffer(loss), dispatch.buffer(partial), dispatch.buffer(total), self.parts, self.mean)
 
-    def finish(self, loss: Tensor, partial: Tensor, total: Tensor, parts: int) -> None:
-        kernel = dispatch.kernel(self.dev, "loss/cross_entropy", stage="finish", WG=self.local[0], **self.params)
-        kernel(self.local, self.local, dispatch.buffer(loss), dispatch.buffer(partial), dispatch.buffer(total), parts, self.mean)
+
+_call = lru_cache(maxsize=1024)(_Call)
+
+
+def _sources(*tensors: Tensor | None) -> list[Any]:
+    """Memory and first element of each operand that is given."""
+    return [a for t in tensors if t is not None for a in (dispatch.buffer(t), t.offset)]
+
+
+def _whole(t: Tensor) -> Tensor:
+    return t if t.plain else t.contiguous()
 
 
 def _forward(input: Tensor, target: Tensor, weight: Tensor | None, ignore: int, smoothing: float, mode: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,12 +74,12 @@ def _forward(input: Tensor, target: Tensor, weight: Tensor | None, ignore: int, 
     if not input.numel():
         empty_mean = mode == "mean" or (input.shape[1] == 0 and target.numel() > 0)
         return loss.fill_(math.nan if empty_mean else 0.0), lse, total
-    call = _Call(input, target, weight, ignore, smoothing, mode)
-    parts = call.groups[0] // call.local[0]
-    partial = dispatch.empty((parts, 2), acc, dev)
-    call.launch("forward", *[dispatch.buffer(t) for t in (loss, lse, partial, total, flags_of(dev))])
-    if parts > 1 and mode != "none":
-        call.finish(loss, partial, total, parts)
+    call = _call(dev, input.dtype, input.shape, weight is not None, ignore, smoothing, mode)
+    partial = dispatch.empty((call.parts, 2), acc, dev)
+    scales = None if weight is None else weight.to(input.dtype).contiguous()
+    call.launch("forward", *[dispatch.buffer(t) for t in (loss, lse, partial, total, flags_of(dev))], *_sources(_whole(input), _whole(target), scales))
+    if call.parts > 1 and not call.each:
+        call.finish(loss, partial, total)
     return loss, lse, total
 
 
@@ -80,10 +89,11 @@ def _gradient(g0: Tensor, input: Tensor, target: Tensor, weight: Tensor | None, 
         return input.new_zeros(input.shape)
     if modes.grad:
         return _gradient_as_tensors(g0, input, target, weight, ignore, smoothing, mode, out2)
-    call = _Call(input, target, weight, ignore, smoothing, mode)
-    g = g0.to(input.dtype).contiguous()
+    call = _call(input._dev, input.dtype, input.shape, weight is not None, ignore, smoothing, mode)
+    g = _whole(g0 if g0.dtype is input.dtype else g0.to(input.dtype))
     dx = dispatch.empty(input.shape, input.dtype, input._dev)
-    call.launch("backward", dispatch.buffer(dx), dispatch.buffer(out1), dispatch.buffer(out2), dispatch.buffer(g), g.offset)
+    scales = None if weight is None else weight.to(input.dtype).contiguous()
+    call.launch("backward", dispatch.buffer(dx), dispatch.buffer(out1), dispatch.buffer(out2), *_sources(g, _whole(input), _whole(target), scales))
     return dx
 
 

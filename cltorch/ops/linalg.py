@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.modes import modes
 from ..core.pointwise import PROMOTE
 from ..core.tensor import TYPE_NAMES, Tensor, alias
 from ..dtype import ALL, NUMERIC, dtype, float32, float64
@@ -375,12 +376,14 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 
 def _linear_input(g: Tensor, weight: Tensor) -> Tensor:
+    if not modes.grad and len(g.shape) > 1 and len(weight.shape) == 2:
+        return product(g, conjugate(weight))
     return g.unsqueeze(-1) * conjugate(weight) if weight.dim() == 1 else matmul(g, conjugate(weight))
 
 
 def _linear_weight(g: Tensor, input: Tensor, weight_shape: tuple[int, ...]) -> Tensor:
     if len(input.shape) == 2 == len(weight_shape):
-        return mm(g.t(), conjugate(input))
+        return mm(g.t(), conjugate(input)) if modes.grad else product(matrix(g, g.shape[::-1], g._strides[::-1]), conjugate(input))
     rows = conjugate(input).reshape(-1, input.shape[-1])
     if len(weight_shape) == 1:
         return matmul(g.reshape(-1), rows)

@@ -245,11 +245,12 @@ class KernelOp:
         self.names = tuple(signature.parameters)
         self.index = {n: k for k, n in enumerate(self.names)}
         self.positional = sum(p.kind is not p.KEYWORD_ONLY for p in signature.parameters.values())
-        self.rules = {n: (rule, argument_names(rule)) for n, rule in (gradient or {}).items()}
-        for operand, (_, wanted) in self.rules.items():
+        self.rules = [(self.index[n], rule, argument_names(rule)) for n, rule in (gradient or {}).items()]
+        self.savings: dict[int, list[tuple[str, int, int]]] = {}
+        for at, _, wanted in self.rules:
             for n in wanted:
                 if n.removesuffix("_shape") not in self.index and not n.startswith(("g", "out")):
-                    raise TypeError(f"{name}: the gradient of {operand} asks for {n!r}; there are {self.names}, their shapes, g and out")
+                    raise TypeError(f"{name}: the gradient of {self.names[at]} asks for {n!r}; there are {self.names}, their shapes, g and out")
 
     def call(self, *values: Any) -> Any:
         self._check(values)
@@ -260,8 +261,8 @@ class KernelOp:
         finally:
             modes.grad = before
         if before and self.rules:
-            for name in self.rules:
-                if _requires(values[self.index[name]]):
+            for at, _, _ in self.rules:
+                if _requires(values[at]):
                     self._attach(values, result)
                     break
         return result
@@ -282,48 +283,62 @@ class KernelOp:
 
     def _attach(self, values: tuple, result: Any) -> None:
         outputs = list(result) if isinstance(result, tuple) else [result]
-        edges, targets, likes, wanted = [], [], [], dict.fromkeys(())
-        for name, (rule, names) in self.rules.items():
-            value = values[self.index[name]]
+        edges, targets, likes, needed = [], [], [], 0
+        for n, (at, rule, names) in enumerate(self.rules):
+            value = values[at]
             if isinstance(value, Tensor):
                 if value._rg:
                     edges.append(edge(value))
                     likes.append(Like(value))
                     targets.append((rule, names, None))
-                    wanted.update(dict.fromkeys(names))
+                    needed |= 1 << n
             elif _requires(value):
                 element = [k for k, t in enumerate(value) if isinstance(t, Tensor) and t._rg]
                 edges += [edge(value[k]) for k in element]
                 likes += [Like(value[k]) for k in element]
                 targets.append((rule, names, element))
-                wanted.update(dict.fromkeys(names))
-        saved = {n: self._save(n, values, outputs) for n in wanted if not _is_gradient(n)}
+                needed |= 1 << n
+        saved = {}
+        for name, at, what in self.savings.get(needed) or self._find_savings(needed):
+            if what == OUTPUT:
+                saved[name] = Saved(outputs[at], True, at)
+                continue
+            value = values[at]
+            if what == SHAPE:  # an operand whose shape is enough isn't kept alive
+                saved[name] = value.shape
+            elif isinstance(value, Tensor):
+                saved[name] = Saved(value)
+            else:
+                saved[name] = _save_elements(value) if isinstance(value, (list, tuple)) else value
         meta = [(o.shape, o.dtype, o._dev) for o in outputs] if len(outputs) > 1 else None
         node = OperatorNode(self.node_name, edges, saved, targets, likes, len(outputs), meta)
         for k, o in enumerate(outputs):
             if o.dtype.is_floating_point or o.dtype.is_complex:
                 o._fn, o._rg, o.output_nr = node, True, k
 
-    def _save(self, name: str, values: tuple, outputs: list[Tensor]) -> Any:
-        if name in self.index:
-            value = values[self.index[name]]
-            if isinstance(value, Tensor):
-                return Saved(value)
-            if isinstance(value, (list, tuple)) and any(isinstance(t, Tensor) for t in value):
-                return [Saved(t) if isinstance(t, Tensor) else t for t in value]
-            return _Plain(value) if isinstance(value, list) else value
-        if name.endswith("_shape"):  # an operand whose shape is enough isn't kept alive
-            return values[self.index[name.removesuffix("_shape")]].shape
-        number = int(name[3:] or 0)
-        return Saved(outputs[number], True, number)
+    def _find_savings(self, needed: int) -> list[tuple[str, int, int]]:
+        """What the gradients of some operands ask for, a bit for each: the name, which argument or result, and whether its OPERAND, SHAPE or OUTPUT."""
+        found = self.savings[needed] = []
+        for name in dict.fromkeys(name for n, (_, _, names) in enumerate(self.rules) if needed >> n & 1 for name in names):
+            if name[0] == "g" and (name == "g" or name[1:].isdigit()):  # a gradient, which comes later
+                continue
+            if name in self.index:
+                found.append((name, self.index[name], OPERAND))
+            elif name.endswith("_shape"):
+                found.append((name, self.index[name.removesuffix("_shape")], SHAPE))
+            else:
+                found.append((name, int(name[3:] or 0), OUTPUT))
+        return found
 
 
-def _Plain(value: list) -> tuple:  # noqa: N802 - a list of numbers is saved as a tuple: lists are lists of saved tensors
-    return tuple(value)
+OPERAND, SHAPE, OUTPUT = range(3)
 
 
-def _is_gradient(name: str) -> bool:
-    return name == "g" or (name[0] == "g" and name[1:].isdigit())
+def _save_elements(value: Sequence[Any]) -> Any:
+    """Tensors in a list, each saved; a list of numbers is saved as a tuple: lists are lists of saved tensors."""
+    if any(isinstance(t, Tensor) for t in value):
+        return [Saved(t) if isinstance(t, Tensor) else t for t in value]
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _requires(value: Any) -> bool:
