@@ -4,7 +4,9 @@ PoCL asks LLVM what the host's processor is called and hands the answer to clang
 answers "generic", which clang refuses for x86, so that no program can be built (https://github.com/pocl/pocl/issues/1049), and PoCL of that
 time has no option that names the processor. Here PoCL's description of the device, in this process's memory, gets the name of an older
 processor whose instructions this one has: those that later versions of PoCL choose, for the library of built-in functions that they link, too.
-(A name with fewer instructions than that library's keeps fma from being inlined: products of matrices took three times as long.)
+
+A name with fewer instructions than that library was compiled for keeps fma and its like from being inlined: products of matrices took three times
+as long on a Zen 5 that was called "znver3". That is what LLVM 14 calls a Zen 4 (its own name came with LLVM 16), which therefore is renamed, too.
 """
 from __future__ import annotations
 
@@ -22,24 +24,28 @@ KNOWN = {  # as clang names them, best first; what Linux calls the instructions 
     "x86-64": frozenset[str](),
 }
 UNKNOWN = "generic"
-X86 = re.compile(rf"pocl.*-((?:x86_64|i[3-6]86)-\S+)-{UNKNOWN}$", re.IGNORECASE)  # the end of a device's version: target and processor
+OUTDATED = {UNKNOWN: frozenset[str](), "znver3": frozenset({"avx512f"})}  # names that are wrong where the processor has these instructions
+X86 = re.compile(rf"pocl.*-((?:x86_64|i[3-6]86)-\S+)-({'|'.join(OUTDATED)})$", re.IGNORECASE)  # the end of a device's version: target and processor
 DESCRIBED = 1024  # bytes of a device's description in which the processor's name is looked for (PoCL 3.0: byte 640 of about 1200)
 
 
 def named(dev: Any, facts: Facts) -> Facts:
-    """A device's facts, after its compiler was given a name for the processor where it had none; the version then ends with that name.
+    """A device's facts, after its compiler was given a name for the processor where it had none or a wrong one; the version then ends with that name.
 
-    Raises RuntimeError where the device's description isn't found.
+    Raises RuntimeError where it has none and the device's description isn't found.
     """
-    unknown = X86.search(facts.version)
-    if unknown is None:
+    wrong = X86.search(facts.version)
+    have = instructions() if wrong else frozenset()
+    if wrong is None or not OUTDATED[wrong[2]] <= have:
         return facts
-    name = nearest(instructions())
+    name = nearest(have)
     try:
         with open("/proc/self/mem", "rb", buffering=0) as memory:
-            place = _pointer_to_name(memory, dev.int_ptr, unknown[1].encode())
+            place = _pointer_to_name(memory, dev.int_ptr, wrong[1].encode(), wrong[2].encode())
     except OSError:
         place = None
+    if place is None and wrong[2] != UNKNOWN:
+        return facts
     if place is None:
         raise RuntimeError(f"PoCL {facts.driver_version} has a compiler that doesn't know this processor and builds nothing for it; "
                            'a newer PoCL may, Intel\'s runtime does: pip install "cltorch[intel]"')
@@ -47,7 +53,7 @@ def named(dev: Any, facts: Facts) -> Facts:
         strdup = ctypes.CDLL(None).strdup  # memory that PoCL may free
         strdup.restype, strdup.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
         ctypes.c_void_p.from_address(place).value = strdup(name.encode())
-    return facts._replace(version=facts.version.removesuffix(UNKNOWN) + name)
+    return facts._replace(version=facts.version.removesuffix(wrong[2]) + name)
 
 
 def nearest(have: frozenset[str]) -> str:
@@ -62,15 +68,15 @@ def instructions() -> frozenset[str]:
     return frozenset(flags[1].split() if flags else ())
 
 
-def _pointer_to_name(memory: Any, description: int, triple: bytes) -> int | None:
+def _pointer_to_name(memory: Any, description: int, triple: bytes, wrong: bytes) -> int | None:
     """The address of the pointer to the processor's name, which follows the pointer to the target's triple in a device's description.
 
-    0 where the name is one of ours already, None where there is no such pair.
+    0 where the wrong name has been replaced already, None where there is no such pair.
     """
     words = memoryview(_read(memory, description, DESCRIBED)).cast("P")
     texts = [_read(memory, word, 64).partition(b"\0")[0] for word in words]
     for i, pair in enumerate(itertools.pairwise(texts)):
-        if pair == (triple, UNKNOWN.encode()):
+        if pair == (triple, wrong):
             return description + (i + 1) * words.itemsize
         if pair[0] == triple and pair[1].decode(errors="replace") in KNOWN:
             return 0
