@@ -62,12 +62,19 @@ def _sums(g: Tensor, x: Tensor, mean: Tensor, rstd: Tensor) -> tuple[Tensor, Ten
     dev, outer, channels = x._dev, x.shape[0], x.shape[1]
     inner = math.prod(x.shape[2:])
     groups, local, slices = _plan(dev, outer, channels, inner)
-    partial = dispatch.empty((slices, 2, channels), mean.dtype, dev)
+    if slices == 1:
+        direct, along = dispatch.empty((channels,), mean.dtype, dev), dispatch.empty((channels,), mean.dtype, dev)
+        pitch, shift = channels, 0
+    else:
+        direct = along = dispatch.empty((slices, 2, channels), mean.dtype, dev)
+        pitch, shift = 2 * channels, channels
     kind, source = dispatch.source(g)
     kernel = dispatch.kernel(dev, "norm/batch", dtype=x.dtype, gradient=kind, acc=mean.dtype, flat=inner == 1, WG=local[0])
     kernel(groups, local, dispatch.buffer(x), x.offset, *source, g.offset, dispatch.buffer(mean), dispatch.buffer(rstd),
-           dispatch.buffer(partial), outer, channels, inner, slices)
-    total = partial.sum(0) if slices > 1 else partial[0]
+           dispatch.buffer(direct), dispatch.buffer(along), pitch, shift, outer, channels, inner, slices)
+    if slices == 1:
+        return direct, along
+    total = direct.sum(0)
     return total[0], total[1]
 
 

@@ -1,6 +1,6 @@
 <%doc>
 Sums over everything but the channel of a contiguous (outer, channels, inner) tensor, for the gradient of batch normalisation:
-p0[s, 0, c] = sum of g, p0[s, 1, c] = sum of g * (x - mean[c]) * rstd[c], over the outer rows of slice s.
+p0[s * pitch + c] = sum of g, p1[shift + s * pitch + c] = sum of g * (x - mean[c]) * rstd[c], over the outer rows of slice s.
 
 gradient  g's type: a chain may compute it (codegen/fusion.py: Computed)
 flat      inner is 1: lanes run over channels
@@ -18,7 +18,8 @@ Called by ops/batch_norm.py.
 ${gradient.definition("g")}
 __kernel __attribute__((reqd_work_group_size(${WG}, 1, 1)))
 void batch(__global const ${dtype.storage} *restrict x, const uint x_offset, ${gradient.parameters("g")}, const uint g_offset,
-           __global const ${A} *restrict means, __global const ${A} *restrict rstds, __global ${A} *restrict p0, const uint outer,
+           __global const ${A} *restrict means, __global const ${A} *restrict rstds, __global ${A} *p0, __global ${A} *p1, const uint pitch,
+           const uint shift, const uint outer,
            const uint channels, const uint inner, const uint slices)
 {
   const uint per = (outer + slices - 1) / slices;
@@ -59,8 +60,8 @@ void batch(__global const ${dtype.storage} *restrict x, const uint x_offset, ${g
           for (uint l = 0; l < ${LANES}; l++) direct_[l] = along_[l] = 0;
         }
       }
-    p0[s * 2 * channels + c] = direct;
-    p0[(s * 2 + 1) * channels + c] = along * rstd;
+    p0[s * pitch + c] = direct;
+    p1[shift + s * pitch + c] = along * rstd;
   }
 %   else:
   __local ${A} lds[${WG}];
@@ -78,8 +79,8 @@ void batch(__global const ${dtype.storage} *restrict x, const uint x_offset, ${g
     ${row.tree(A, "direct", "a + b")}
     ${row.tree(A, "along", "a + b")}
     if (lid == 0) {
-      p0[s * 2 * channels + c] = direct;
-      p0[(s * 2 + 1) * channels + c] = along * rstd;
+      p0[s * pitch + c] = direct;
+      p1[shift + s * pitch + c] = along * rstd;
     }
   }
 %   endif
@@ -100,8 +101,8 @@ void batch(__global const ${dtype.storage} *restrict x, const uint x_offset, ${g
         for (uint l = 0; l < width; l++) { direct[l] += near[l]; along[l] += beside[l]; near[l] = beside[l] = 0; }
     }
     for (uint l = 0; l < width; l++) {
-      p0[s * 2 * channels + c0 + l] = direct[l];
-      p0[(s * 2 + 1) * channels + c0 + l] = along[l] * rstds[c0 + l];
+      p0[s * pitch + c0 + l] = direct[l];
+      p1[shift + s * pitch + c0 + l] = along[l] * rstds[c0 + l];
     }
   }
 % else:
@@ -115,8 +116,8 @@ void batch(__global const ${dtype.storage} *restrict x, const uint x_offset, ${g
       direct += v;
       along += v * (${x_at("at")} - mean);
     }
-    p0[s * 2 * channels + c] = direct;
-    p0[(s * 2 + 1) * channels + c] = along * rstds[c];
+    p0[s * pitch + c] = direct;
+    p1[shift + s * pitch + c] = along * rstds[c];
   }
 % endif
 }

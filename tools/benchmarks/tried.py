@@ -4,22 +4,25 @@ HOST = ("little launches in the calling thread, with nothing to hand over (recor
 PRODUCTS = ("blocks of b next to each other, k in blocks of 256 in place of 128, whole tiles written as vectors (median GFLOP/s of 64 x 512 x 512 from 69 "
             "to 98, of 256^3 from 90 to 98), rows of a transposed a copied as vectors: in use. Other tiles and deeper blocks were no better.")
 POINTWISE = ("results of 48 MiB and more past the caches (copy 6.6 to 5.1 ms, mul 8.5 to 7.8, cat 6.7 to 3.9; exp, tanh, silu the same), shorter formulas, "
-             "eight vectors a turn (exp 8.3 to 5.7 ms, to half 8.9 to 4.0): in use. Two, four, eight streams where something is written: no gain.")
+             "eight vectors a turn (exp 8.3 to 5.7 ms, to half 8.9 to 4.0), vectors of 512 bits where there are such (gelu 4.0 to 2.7): in use. Two, four, "
+             "eight streams where something is written: no gain. Sums of two arrays with vectors of 512 bits: half as fast.")
 RANDOM = "library functions inlined and Philox's rounds written out: numbers are drawn in vectors (randn 0.5 to 2.2 x PyTorch, rand 1.4 to 7.4). In use."
 REDUCTIONS = ("four streams a run, short rows four at a time (all of 16 M floats 2.4 to 1.8 ms at best, rows of 1024 2.5 to 2.0), four vectors a load (10 to "
               "20 % less). In use.")
 ROWS = ("lanes in registers, exponentials interleaved (4096 rows of 1024: log_softmax 6.3 to 4.6 ms, its gradient 5.5 to 3.3, softmax 5.2 to 4.1, its "
         "gradient 3.2 to 2.5, cross_entropy 5.1 to 4.1). In use.")
 MOVES = ("gather reads in the launch that checks the indices, 64 of them at a time (5.0 to 3.5 ms), rows move with 64-bit places (take of 4096 rows 1.5 to "
-         "1.2 ms), transposed copies go tile by tile. In use.")
-EMBEDDING = "the gradient is summed in the order of sorted indices, so that it is the same on every run. gather's needs no sorting any more (140 to 10 ms)."
+         "1.2 ms), transposed copies go tile by tile, gather's next row is read ahead (2.6 to 1.3). In use.")
+EMBEDDING = ("the gradient is summed in the order of sorted indices, so that it is the same on every run. gather's needs no sorting any more (140 to 10 ms). "
+             "Reading the next row ahead, and blocks of 512 columns: no gain.")
 SCANS = "blocks of a row are scanned as vectors, one plain loop adds what came before (5.6 to 1.7 ms). In use."
 SORTING = "top k asks 16 elements at a time whether one is good enough (13.6 to 10.2 ms of processor time). In use."
 CONVOLUTIONS = ("windows copied in vectors, taps counted without divisions; eight sums in registers for the gradient of weights (16 x 64 x 32 x 32 to 64 "
-                "channels 37.6 to 20.5 ms), Winograd's method for 3 x 3 (10.8 to 4.7 ms), every second pixel staged in vectors for a "
-                "stride of 2 (2.84 to 2.33). In use.")
+                "channels 37.6 to 20.5 ms), then lanes across rows for it (4.6 to 3.0), Winograd's method for 3 x 3 (10.8 to 4.7 ms), windows of a stride "
+                "of 2 read once for both of their columns (2.84 to 2.33, 1.03 to 0.94). In use. A window's rows channel by channel: slower.")
 POOLING = "one plain loop over 64 windows for each of a window's places (max 2 x 2 6.8 to 1.2 ms of processor time, avg 1.4 to 1.1). In use."
 ATTENTION = ("one kernel forward and one for the gradients, no matrix of scores, blocks that a causal row doesn't see skipped ((8, 8, 256, 64): 0.67 to "
              "1.53 x PyTorch, with gradients 1.30 to 2.45). In use.")
 STEPS = ("a graph's launches as one (MLP 1.17 to 1.43 x PyTorch, ResNet 1.10 to 1.30, GPT 1.15 to 1.40, CNN 1.53 to 1.59), little launches in the calling "
-         "thread (the tutorial's eager step 680 to 570 us). In use.")
+         "thread (the tutorial's eager step 680 to 570 us), cross entropy's plan and a node's savings made once (290 to 250 us). In use. Without Python's "
+         "garbage collector: no gain.")
