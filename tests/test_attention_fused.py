@@ -1,6 +1,7 @@
 """Attention's fused kernels: lengths beside the blocks' edges, masks of each kind with each stride, types, memory, and what takes the other way."""
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from oracle import F, Input, same, values
 
 import cltorch
-from cltorch import cuda
+from cltorch import codegen, cuda
 from cltorch.ops import attention_launch
 from cltorch.runtime.device import get
 from cltorch.runtime.observe import Observer
@@ -156,3 +157,20 @@ def test_what_the_plan_leaves_to_products(q: tuple, k: tuple, v: tuple, mask: tu
         return None if shape is None else (shape, cltorch.empty(shape).stride())
 
     assert attention_launch.plan(*map(place, (q, k, v, mask))) is None, why
+
+
+@pytest.mark.parametrize("vector_bytes", [16, 32, 64])
+def test_blocks_of_queries_are_whole_panels(vector_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every number that a profile may set, on processors with any vectors."""
+    family = attention_launch.FAMILIES["wide"]
+    monkeypatch.setattr(attention_launch, "vector_bytes", lambda *_: vector_bytes)
+    legal = {name: values for name, (_, _, values) in codegen.tunables(family).items()}
+    checked = 0
+    for queries, vectors in itertools.product(legal["QUERIES"], legal["NV"]):
+        numbers = {**codegen.defaults(family, "wide"), "QUERIES": queries, "NV": vectors}
+        if not codegen.broken(family, "wide", numbers, {}):
+            monkeypatch.setattr(attention_launch.dispatch, "tuned", lambda *_, numbers=numbers: numbers)
+            lanes = attention_launch._lanes(get("cuda"), family, cltorch.float32)
+            assert queries % (vectors * lanes) == 0 and lanes in legal["VW"]
+            checked += 1
+    assert checked > 10

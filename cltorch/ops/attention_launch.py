@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import gcd
 from typing import Any, NamedTuple
 
 from ..core import dispatch
 from ..core.tensor import Tensor
+from ..dtype import dtype
 from ..runtime.device import Device
 from ..shape import Size, broadcast_shapes, broadcast_strides, collapse
 from .gemm_plan import ceil, lanes_of, vector_bytes
@@ -75,11 +77,17 @@ def _blocks(dev: Device, p: Plan) -> int:
     return ceil(p.rows, dispatch.tuned(dev, FAMILIES["wide"])["QUERIES"])
 
 
+def _lanes(dev: Device, family: str, acc: dtype) -> int:
+    """Those of the device's vectors, or fewer, so that a block of queries is whole panels of NV vectors."""
+    tunables, lanes = dispatch.tuned(dev, family), lanes_of(acc, vector_bytes(dev, family))
+    return gcd(lanes, tunables["QUERIES"] // tunables["NV"])
+
+
 def _kernel(dev: Device, entry: str, p: Plan, q: Tensor, mask: Tensor | None) -> Any:
     """A kernel of the strategy's family, compiled for the types and the next capacity."""
     family = FAMILIES[dev.strategy]
     capacity = next(c for c in CAPACITIES if c >= max(p.e, p.ev))
-    lanes = {"VW": lanes_of(summing(q.dtype), vector_bytes(dev, family))} if dev.strategy == "wide" else {}
+    lanes = {"VW": _lanes(dev, family, summing(q.dtype))} if dev.strategy == "wide" else {}
     return dispatch.kernel(dev, family, entry, stage=entry, dtype=q.dtype, mask=None if mask is None else mask.dtype, CAP=capacity, **lanes)
 
 
