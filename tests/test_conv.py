@@ -190,12 +190,14 @@ def test_shares_of_a_gradient_to_weights_stay_within_their_bounds(axis: tuple, c
         assert cut.lanes == "outputs" or rows > 1
 
 
+@pytest.mark.parametrize("register", [16, 32, 64])
 @pytest.mark.parametrize("lanes", ["rows", "outputs"])
 @pytest.mark.parametrize("name", ["float32", "float64", "float16", "int32"])
-def test_both_ways_to_the_gradient_of_weights(lanes: str, name: str, device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_ways_to_the_gradient_of_weights(lanes: str, name: str, register: int, device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Strides, rows that are no whole vectors, images narrower and wider than vectors, gradients whose columns don't lie side by side."""
-    tiles = convolution_launch._register_tiles
-    monkeypatch.setattr(convolution_launch, "_register_tiles", lambda *a: ((side, rowwise) for side, rowwise in tiles(64, *a[1:]) if rowwise == (lanes == "rows")))
+    fitting = convolution_launch.SumTile.fitting
+    monkeypatch.setattr(convolution_launch.SumTile, "fitting", lambda *a: [tile for tile in fitting(64, *a[1:]) if tile.lanes == lanes])
+    monkeypatch.setattr(convolution_launch, "vector_bytes", lambda dev, family: register)
     convolution_launch.share.cache_clear()
     convolution_launch._weight_gradient.cache_clear()
     numbers = np.random.default_rng(0)

@@ -12,6 +12,7 @@ from .templates import library_files, render
 
 # How a leaf or output lies in memory relative to the launch's row-major element number.
 DENSE, SHIFTED, SINGLE, UNIT, CONSTANT, STRIDED = range(6)
+LABORIOUS = frozenset(f"common/{name}.mako" for name in ("exponential", "power", "special", "trigonometry"))  # functions that take longer than memory
 
 
 class Step(NamedTuple):
@@ -115,9 +116,6 @@ def _as_bits(chain: Chain) -> Chain:
     if not copied or not ctype(d).is_half:
         return chain
     return chain._replace(steps=(step._replace(compute=int16, result=int16),), leaves=((int16, layout),))
-
-
-LABORIOUS = frozenset(f"common/{name}.mako" for name in ("exponential", "power", "special", "trigonometry"))  # functions that take longer than memory
 
 
 def render_chain(chain: Chain, strategy: str) -> str:

@@ -15,7 +15,6 @@ from .convolution_sums import Axis, Correlation, Gradient
 from .gemm_plan import Block, Side, bounded, ceil, fitted, vector_bytes
 
 ITEMS_PER_UNIT = 4
-LOADS = 2  # of vectors, or of numbers that fill one, that a processor has done in a cycle
 
 
 class Room(NamedTuple):
@@ -226,54 +225,65 @@ class Share(NamedTuple):
     tunables: tuple[tuple[str, int], ...]
 
 
+class SumTile(NamedTuple):
+    """The sums that kernels/conv/weights.mako has in registers at a time: R rows, or vectors of rows, by C taps; ``lanes``: outputs or rows."""
+
+    lanes: str
+    R: int
+    C: int
+
+    @staticmethod
+    def fitting(rows: int, width: int, register_bytes: int, side: Side | None) -> list[SumTile]:
+        """Those that fit into the vector registers (32, or 16) of ``width`` lanes. ``side``: R and C of sums along outputs, where a profile says."""
+        r, c = side or (Side(4, 4) if register_bytes > 32 else Side(2, 4))
+        along = [SumTile("outputs", 1 if rows == 1 else r, c)]
+        return along if rows < width // 2 else [*along, SumTile("rows", 1, 8), SumTile("rows", 2, 8 if register_bytes > 32 else 6)]
+
+    def heights(self, rows: int, width: int, vectors: int) -> list[int]:
+        """How many rows a work-item may have, with room for so many vectors of sums a tap."""
+        if self.lanes == "outputs":
+            return [high] if (high := min(rows, vectors)) else []
+        step = self.R * width
+        parts = dict.fromkeys(ceil(ceil(rows, step), n) * step for n in (1, 2, 3, 4, 6, 8))
+        return [high for high in parts if high <= vectors * width]
+
+    def cycles(self, high: int, deep: int, th: int, tw: int, columns: int, width: int) -> float:
+        """About what a tile of outputs takes, its window staged: to lay out the gradient, and to sum."""
+        products, loads = self.R * self.C / 2, self.R + self.C  # two multiplications a cycle
+        if self.lanes == "rows":
+            turn, end = max(products, loads / 2) + 1, 4 * th + 2 * self.R * self.C + 10
+            return high * th * (2 + tw) + ceil(high, self.R * width) * ceil(deep, self.C) * (turn * columns + end)
+        turn = max(products, self.R / 2 + self.C) + 1  # the window's vectors lie across lines of the cache: one such load a cycle
+        return high * th * (25 + 2 * tw / width) + ceil(high, self.R) * ceil(deep, self.C) * turn * (columns / width + 4)
+
+
 @lru_cache(maxsize=1024)
 def share(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, groups: int, units: int, itemsize: int, register_bytes: int,
           room: Room) -> Share:
     """The cheapest cut of a gradient to the weights, by an estimate in cycles. Pure."""
-    stage, most, lanes = room.stage // itemsize, room.sums // itemsize, _lanes(itemsize, register_bytes)
+    stage, most, width = room.stage // itemsize, room.sums // itemsize, _lanes(itemsize, register_bytes)
     area, best = axes[0].taps * axes[1].taps, None
     depth = channels * area
-    for side, rowwise in _register_tiles(rows, lanes, register_bytes, room):
-        for deep in dict.fromkeys(min(depth, room.taps, max(1, n * area)) for n in (1, 2, 3, 4, 6, 8, 12, 16, 32)):
-            held = min(channels, ceil(deep, area) + (deep % area > 0 or depth % deep > 0))
-            for high in _heights(rows, side.rows * lanes, room.pairs * lanes // deep) if rowwise else (min(rows, room.pairs // deep),):
-                for th, tw in _cuts(axes) if high else ():
-                    flat, channel = window(axes, th, tw)
-                    columns = th * tw if rowwise else ceil(flat, lanes) * lanes
-                    if channel * held > stage or columns * high > most:
-                        continue
-                    blocks = ceil(rows, high) * ceil(depth, deep) * groups
-                    jobs = images * ceil(axes[0].count, th) * ceil(axes[1].count, tw)
-                    splits = max(1, min(jobs, ceil(ITEMS_PER_UNIT * units, blocks)))
-                    job = held * _staging(axes, th, tw, lanes) + 3 * deep
-                    if rowwise:
-                        turn = max(side.rows * side.vectors / 2, (side.rows + side.vectors) / LOADS) + 1
-                        job += ceil(high, side.rows * lanes) * ceil(deep, side.vectors) * (turn * columns + 4 * th + 2 * side.rows * side.vectors + 10)
-                        job += high * th * (2 + tw)
-                    else:
-                        turn = max(side.rows * side.vectors / 2, side.rows / 2 + side.vectors) + 1
-                        job += ceil(high, side.rows) * ceil(deep, side.vectors) * turn * (columns / lanes + 4) + high * th * (25 + 2 * tw / lanes)
-                    cost = ceil(blocks * splits, units) * ceil(jobs, splits) * job
-                    if best is None or cost < best[0]:
-                        best = cost, Share(high, deep, th, tw, splits, "rows" if rowwise else "outputs",
-                                           (("R", side.rows), ("C", side.vectors), ("VW", lanes), ("STAGE", stage), ("GRAD", most)))
+    depths = dict.fromkeys(min(depth, room.taps, max(1, n * area)) for n in (1, 2, 3, 4, 6, 8, 12, 16, 32))
+    tiles = SumTile.fitting(rows, width, register_bytes, room.side)
+    for tile, deep, high in ((t, d, h) for t in tiles for d in depths for h in t.heights(rows, width, room.pairs // d)):
+        held = min(channels, ceil(deep, area) + (deep % area > 0 or depth % deep > 0))
+        for th, tw in _cuts(axes):
+            flat, channel = window(axes, th, tw)
+            columns = th * tw if tile.lanes == "rows" else ceil(flat, width) * width
+            if channel * held > stage or columns * high > most:
+                continue
+            blocks = ceil(rows, high) * ceil(depth, deep) * groups
+            jobs = images * ceil(axes[0].count, th) * ceil(axes[1].count, tw)
+            splits = max(1, min(jobs, ceil(ITEMS_PER_UNIT * units, blocks)))
+            job = held * _staging(axes, th, tw, width) + 3 * deep + tile.cycles(high, deep, th, tw, columns, width)
+            cost = ceil(blocks * splits, units) * ceil(jobs, splits) * job
+            if best is None or cost < best[0]:
+                best = cost, Share(high, deep, th, tw, splits, tile.lanes,
+                                   (("R", tile.R), ("C", tile.C), ("VW", width), ("STAGE", stage), ("GRAD", most)))
     if best is None or max(axes[0].taps, axes[1].taps) > room.taps:
         raise _refuse(axes, room)
     return best[1]
-
-
-def _register_tiles(rows: int, lanes: int, register_bytes: int, room: Room) -> Iterator[tuple[Side, bool]]:
-    """Rows, or vectors of rows, by taps whose sums fit into the vector registers (32, or 16), and whether lanes are rows."""
-    along_outputs = room.side or (Side(4, 4) if register_bytes > 32 else Side(2, 4))
-    yield Side(1, along_outputs.vectors) if rows == 1 else along_outputs, False
-    if rows >= lanes // 2:
-        yield Side(1, 8), True
-        yield Side(2, 8 if register_bytes > 32 else 6), True
-
-
-def _heights(rows: int, step: int, most: int) -> Iterator[int]:
-    """Multiples of ``step`` rows to consider."""
-    return iter(dict.fromkeys(high for parts in (1, 2, 3, 4, 6, 8) if (high := ceil(ceil(rows, step), parts) * step) <= most))
 
 
 def weight_gradient(image: Tensor, g: Tensor, out: Tensor, c: Gradient) -> None:

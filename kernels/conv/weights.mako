@@ -26,12 +26,15 @@ TUNABLES = dict(
 )
 CONSTRAINTS = ("STAGE >= 2048 and GRAD >= 3072",)  # as in correlate.mako
 %>
-<% rowwise = lanes == "rows" %>
+<%
+rowwise = lanes == "rows"
+TURNED = min(4, VW)  # rows and outputs that change places at a time
+%>
 ${tile.types(dtype, VW)}
 ${stage.types(dtype, VW)}
 % if rowwise:
-typedef ${tile.module.lane(dtype)}4 E4;
-typedef ${tile.module.lane(dtype)}4 EU4 __attribute__((aligned(sizeof(E))));
+typedef ${tile.module.lane(dtype)}${TURNED} ET;
+typedef ${tile.module.lane(dtype)}${TURNED} ETU __attribute__((aligned(sizeof(E))));
 % endif
 ## The gradient's tile, row by row with the window's width, zeros between.
 <%def name="rows_of_gradient()">
@@ -50,28 +53,28 @@ typedef ${tile.module.lane(dtype)}4 EU4 __attribute__((aligned(sizeof(E))));
       for (int x = flat; x < padded; x++) row[x] = 0;
     }
 </%def>
-## The gradient's tile, output by output: four rows of four outputs at a time change places.
+## The gradient's tile, output by output, its rows side by side.
 <%def name="columns_of_gradient()">
     for (int y = 0; y < th; y++)
-      for (int m = 0; m < high; m += 4) {
+      for (int m = 0; m < high; m += ${TURNED}) {
         E *const q = held + y * tw * high + m;
         __global const ${dtype.storage} *const p = from_grad + m * gm + y * gy;
 % if dtype.name in ("float32", "float64"):
-        if (m + 4 <= mc && gx == 1 && tw >= 4) {
-          for (int x4 = 0; x4 < tw; x4 += 4) {
-            const int x = min(x4, tw - 4);
-% for r in range(4):
-            const E4 e${r} = *(__global const EU4 *)(p + ${r} * gm + x);
+        if (m + ${TURNED} <= mc && gx == 1 && tw >= ${TURNED}) {
+          for (int next = 0; next < tw; next += ${TURNED}) {
+            const int x = min(next, tw - ${TURNED});
+% for r in range(TURNED):
+            const ET e${r} = *(__global const ETU *)(p + ${r} * gm + x);
 % endfor
-% for c in "0123":
-            *(E4 *)(q + (x + ${c}) * high) = (E4)(${", ".join(f"e{r}.s{c}" for r in range(4))});
+% for c in range(TURNED):
+            *(ET *)(q + (x + ${c}) * high) = (ET)(${", ".join(f"e{r}.s{c}" for r in range(TURNED))});
 % endfor
           }
           continue;
         }
 % endif
         for (int x = 0; x < tw; x++)
-          for (int r = 0; r < 4; r++) q[x * high + r] = m + r < mc ? ${dtype.load("p", "r * gm + x * gx")} : 0;
+          for (int r = 0; r < ${TURNED}; r++) q[x * high + r] = m + r < mc ? ${dtype.load("p", "r * gm + x * gx")} : 0;
       }
 </%def>
 ## Sums of R rows by C taps over the job's outputs, a vector of them a turn.
