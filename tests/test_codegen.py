@@ -14,6 +14,7 @@ from cltorch.codegen import TemplateError, complete, ctype, kernel_root, library
 from cltorch.codegen.ctypes import SUFFIXES, by_suffix
 from cltorch.dtype import TABLE, complex64, dtype, float16, float32, int32
 from cltorch.runtime import program
+from cltorch.runtime.device import get
 from cltorch.tools import show_kernel
 
 DTYPES = pytest.mark.parametrize("d", TABLE, ids=lambda d: d.name)
@@ -220,7 +221,8 @@ def test_unknown_templates_and_strategies_are_named() -> None:
 
 
 def test_show_kernel_prints_chains_operators_and_templates(capsys: pytest.CaptureFixture[str]) -> None:
-    for target, expected in (("x * y + x", "void map("), ("tanh", "tanh_f32(input)"), ("pointwise/map", "void map(")):
+    for target, expected in (("x * y + x", "void map("), ("tanh", "tanh_f32(input)"), ("pointwise/map", "void map("),
+                             ("indexing/address", "void read("), *([("conv/weights", "void weights(")] if get("cuda").strategy == "wide" else [])):
         assert show_kernel.main([target]) == 0
         text = capsys.readouterr().out
         assert text.startswith("// ---- ") and expected in text, target
