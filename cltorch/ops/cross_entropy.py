@@ -58,13 +58,15 @@ class _Call:
 _call = lru_cache(maxsize=1024)(_Call)
 
 
-def _sources(*tensors: Tensor | None) -> list[Any]:
-    """Memory and first element of each operand that is given."""
-    return [a for t in tensors if t is not None for a in (dispatch.buffer(t), t.offset)]
+def _operands(input: Tensor, target: Tensor, weight: Tensor | None) -> list[Tensor]:
+    """What the kernels read, in rows without gaps. To be held until they are launched."""
+    weights = [] if weight is None else [weight.to(input.dtype).contiguous()]
+    return [input if input.plain else input.contiguous(), target if target.plain else target.contiguous(), *weights]
 
 
-def _whole(t: Tensor) -> Tensor:
-    return t if t.plain else t.contiguous()
+def _memory(tensors: list[Tensor]) -> list[Any]:
+    """Memory and first element of each."""
+    return [a for t in tensors for a in (dispatch.buffer(t), t.offset)]
 
 
 def _forward(input: Tensor, target: Tensor, weight: Tensor | None, ignore: int, smoothing: float, mode: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -76,8 +78,8 @@ def _forward(input: Tensor, target: Tensor, weight: Tensor | None, ignore: int, 
         return loss.fill_(math.nan if empty_mean else 0.0), lse, total
     call = _call(dev, input.dtype, input.shape, weight is not None, ignore, smoothing, mode)
     partial = dispatch.empty((call.parts, 2), acc, dev)
-    scales = None if weight is None else weight.to(input.dtype).contiguous()
-    call.launch("forward", *[dispatch.buffer(t) for t in (loss, lse, partial, total, flags_of(dev))], *_sources(_whole(input), _whole(target), scales))
+    operands = _operands(input, target, weight)
+    call.launch("forward", *[dispatch.buffer(t) for t in (loss, lse, partial, total, flags_of(dev))], *_memory(operands))
     if call.parts > 1 and not call.each:
         call.finish(loss, partial, total)
     return loss, lse, total
@@ -90,10 +92,10 @@ def _gradient(g0: Tensor, input: Tensor, target: Tensor, weight: Tensor | None, 
     if modes.grad:
         return _gradient_as_tensors(g0, input, target, weight, ignore, smoothing, mode, out2)
     call = _call(input._dev, input.dtype, input.shape, weight is not None, ignore, smoothing, mode)
-    g = _whole(g0 if g0.dtype is input.dtype else g0.to(input.dtype))
+    g = g0 if g0.plain and g0.dtype is input.dtype else g0.to(input.dtype).contiguous()
     dx = dispatch.empty(input.shape, input.dtype, input._dev)
-    scales = None if weight is None else weight.to(input.dtype).contiguous()
-    call.launch("backward", dispatch.buffer(dx), dispatch.buffer(out1), dispatch.buffer(out2), *_sources(g, _whole(input), _whole(target), scales))
+    operands = [g, *_operands(input, target, weight)]
+    call.launch("backward", dispatch.buffer(dx), dispatch.buffer(out1), dispatch.buffer(out2), *_memory(operands))
     return dx
 
 

@@ -298,8 +298,11 @@ class KernelOp:
                 likes += [Like(value[k]) for k in element]
                 targets.append((rule, names, element))
                 needed |= 1 << n
+        savings = self.savings.get(needed)
+        if savings is None:
+            savings = self.savings[needed] = self._find_savings(needed)
         saved = {}
-        for name, at, what in self.savings.get(needed) or self._find_savings(needed):
+        for name, at, what in savings:
             if what == OUTPUT:
                 saved[name] = Saved(outputs[at], True, at)
                 continue
@@ -318,7 +321,7 @@ class KernelOp:
 
     def _find_savings(self, needed: int) -> list[tuple[str, int, int]]:
         """What the gradients of some operands ask for, a bit for each: the name, which argument or result, and whether its OPERAND, SHAPE or OUTPUT."""
-        found = self.savings[needed] = []
+        found = []
         for name in dict.fromkeys(name for n, (_, _, names) in enumerate(self.rules) if needed >> n & 1 for name in names):
             if name[0] == "g" and (name == "g" or name[1:].isdigit()):  # a gradient, which comes later
                 continue
