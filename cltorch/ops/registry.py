@@ -245,6 +245,7 @@ class KernelOp:
         self.names = tuple(signature.parameters)
         self.index = {n: k for k, n in enumerate(self.names)}
         self.positional = sum(p.kind is not p.KEYWORD_ONLY for p in signature.parameters.values())
+        self.keywords = self.names[self.positional:]
         self.rules = [(self.index[n], rule, argument_names(rule)) for n, rule in (gradient or {}).items()]
         self.savings: dict[int, list[tuple[str, int, int]]] = {}
         for at, _, wanted in self.rules:
@@ -257,7 +258,10 @@ class KernelOp:
         before = modes.grad
         modes.grad = False
         try:
-            result = self.forward(*values[:self.positional], **dict(zip(self.names[self.positional:], values[self.positional:], strict=True)))
+            if self.keywords:
+                result = self.forward(*values[:self.positional], **dict(zip(self.keywords, values[self.positional:], strict=True)))
+            else:
+                result = self.forward(*values)
         finally:
             modes.grad = before
         if before and self.rules:

@@ -13,14 +13,12 @@ b<axis>  stride of base                 t<k>_<axis>  stride of index tensor k   
   itemsize = {"uchar": 1, "ushort": 2, "uint": 4, "ulong": 8}.get(raw, 0)
   ahead = wide and itemsize and count == 1 and rank > 1
 %>
-## A row that is read here and there is brought into the cache while the one before it is at work: nothing else would see its lines coming.
+## A row that is read here and there is brought into the cache while the one before it is at work: nothing else would see its lines coming. With PoCL:
+## others were not tried, and Oclgrind can't run a program with this instruction.
 % if ahead:
-#ifdef __has_builtin
-#if __has_builtin(__builtin_prefetch)
+#ifdef POCL_DEVICE_ADDRESS_BITS
 #define AHEAD(place) __builtin_prefetch((const void *)(size_t)(place))
-#endif
-#endif
-#ifndef AHEAD
+#else
 #define AHEAD(place)
 #endif
 % endif
