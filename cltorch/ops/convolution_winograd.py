@@ -111,8 +111,9 @@ def _upright(axis: Axis, stride: int) -> tuple[int, int, int]:
 
 def launcher(dev: Device, d: dtype, c: Correlation, cut: Sharing) -> Callable[..., None]:
     """A function (type of the result, image's memory, its first element, weight's ..., bias's ..., the result's arguments) that launches."""
-    packs, kernels = (dispatch.Kinds(dev, FAMILY, entry, dtype=d, **dict(cut.tunables)) for entry in ("pack", "winograd"))
+    kernels = dispatch.Kinds(dev, FAMILY, "winograd", part="winograd", dtype=d, **dict(cut.tunables))
     height, lanes, one = cut.tunables[0][1], cut.tunables[2][1], (1, 1, 1)
+    pack = dispatch.kernel(dev, FAMILY, "pack", part="pack", dtype=d, out=d, MR=height, VW=lanes)
     (h, w), channels, images, total = c.axes, c.image.channels, c.image.shape[0], ceil(c.rows, height)
     start, group, row, channel, *taps = c.weight
     (dy, skip_h, wh), (dx, skip_w, ww) = (_upright(axis, stride) for axis, stride in zip(c.axes, taps, strict=True))
@@ -124,7 +125,7 @@ def launcher(dev: Device, d: dtype, c: Correlation, cut: Sharing) -> Callable[..
 
     def run(kind: Any, image: Any, image_start: int, weight: Any, weight_start: int, bias: Any, bias_start: int, results: list[Any]) -> None:
         panels = allocate(nbytes)
-        packs[kind]((total, c.groups, 1), one, weight, weight_start + start, *steps, panels.mem, c.rows, channels)
+        pack((total, c.groups, 1), one, weight, weight_start + start, *steps, panels.mem, c.rows, channels)
         kernels[kind](size, one, image, image_start, *before, panels.mem, bias, bias_start, *shift, *results, *after)
 
     return run

@@ -99,7 +99,7 @@ def _small(dev: Device, p: Problem, chosen: Plan) -> Launch:
 
 
 def _dot(dev: Device, p: Problem, chosen: Plan) -> Launch:
-    kernels = dispatch.Kinds(dev, "matmul/dot", chosen.way, dtype=p.d, **_preferred(dev, "matmul/dot", p.d, chosen))
+    kernels = dispatch.Kinds(dev, "matmul/dot", chosen.way, way=chosen.way, dtype=p.d, **_preferred(dev, "matmul/dot", p.d, chosen))
     columns = min(p.n, 64)
     across = ceil(p.n, columns)
     rows = max(8, ceil(p.m * across * p.batch, dev.compute_units * ITEMS_PER_UNIT * 8) * 8)

@@ -107,12 +107,15 @@ typedef ${t.storage}${w} SU${w} __attribute__((aligned(sizeof(${t.storage}))));
 % endif
 </%def>
 
-## The columns of a row of memory, from x0 on, in turns to two rows of the window, a vector of each at a time.
+## The columns of a row of memory, from x0 on, in turns to two rows of the window, a vector of each at a time (of two lengths: a
+## third takes the compiler longer than it saves).
 <%def name="deal(t, p, VW)">
         const int from = max(x0, 0), to = y < 0 || y >= height ? from : max(from, min(x0 + 2 * pitch, width));
+#pragma clang loop vectorize(disable) unroll(disable)
         for (int x = 0; x < min((from - x0 + 1) / 2, pitch); x++) row[x] = row[plane + x] = 0;
+#pragma clang loop vectorize(disable) unroll(disable)
         for (int x = max((to - x0) / 2, 0); x < pitch; x++) row[x] = row[plane + x] = 0;
-% for w in widths(VW):
+% for w in dict.fromkeys((VW, min(4, VW))):
         if (to - from >= ${2 * w})
           for (int x = from; x < to; x += ${2 * w}) {
             x = min(x, to - ${2 * w});
@@ -123,6 +126,7 @@ typedef ${t.storage}${w} SU${w} __attribute__((aligned(sizeof(${t.storage}))));
           }
         else
 % endfor
+#pragma clang loop vectorize(disable) unroll(disable)
           for (int x = from; x < to; x++) row[((x - x0) & 1) * plane + ((x - x0) >> 1)] = ${p}[x];
 </%def>
 
@@ -150,14 +154,17 @@ typedef ${t.storage}${w} SU${w} __attribute__((aligned(sizeof(${t.storage}))));
         for (int r = 0; r < th + spany / strideh; r++, row += pitch) {
           const int y = (ty + r) * strideh + lowy + a, last = y < 0 || y >= height ? first : max(first, reach);
           __global const ${t.storage} *const p = ${image} + c * sc + y * sh + x0 * sw;
+#pragma clang loop vectorize(disable) unroll(disable)
           for (int x = 0; x < first; x++) row[x] = 0;
           if (stridew == 1 && sw == 1) {
             ${copy(t, "row", "p", "first", "last", VW)}
           } else {
             int x = first;
             ${alternate(t, "row", "p", "x", "last", VW)}
+#pragma clang loop vectorize(disable) unroll(disable)
             for (; x < last; x++) row[x] = ${t.load("p", "x * stridew * sw")};
           }
+#pragma clang loop vectorize(disable) unroll(disable)
           for (int x = last; x < pitch; x++) row[x] = 0;
         }
       }

@@ -35,8 +35,9 @@ one_group = "__kernel __attribute__((reqd_work_group_size(1, 1, 1)))"
 %>
 ${tile.types(dtype, VW)}
 typedef ${tile.module.lane(dtype)}${VW // 2} HU __attribute__((aligned(sizeof(E))));
-${out.definition("out")}
 
+## A program holds one kernel, ``part``: the same panels serve results of every kind.
+% if part == "pack":
 ${one_group}
 void pack(__global const E *restrict w, const long wo, const long wg, const long wm, const long wc, const long wh, const long ww,
   __global E *restrict dst, const int rows, const int channels)
@@ -71,6 +72,7 @@ void pack(__global const E *restrict w, const long wo, const long wg, const long
     ${" ".join(f"p{i} += wc;" for i in range(MR))}
   }
 }
+% endif
 
 ## The 2 * run + 2 rows of pixels under ``run`` rows of squares from row ``ty`` on, into stage: 2 * wide + 2 pixels each, the even ones first.
 <%def name="staged(image)">
@@ -143,6 +145,8 @@ void pack(__global const E *restrict w, const long wo, const long wg, const long
 % endfor
 </%def>
 
+% if part == "winograd":
+${out.definition("out")}
 ${one_group}
 void winograd(__global const E *restrict src, const long so, const long sn, const long sg, const long sc, const long sh, const long sw,
   const int height, const int width, const int channels, const int gh, const int gw, const int dy0, const int dx0, const int high, const int wide,
@@ -209,3 +213,4 @@ void winograd(__global const E *restrict src, const long so, const long sn, cons
     }
   }
 }
+% endif

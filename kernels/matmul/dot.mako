@@ -3,8 +3,8 @@ c[z] = alpha * a[z] @ b[z] + beta * d[z] where rows of a and columns of b are co
 products, a linear layer's forward pass of a few rows.
 
 Arguments as in panel.mako; a has k stride 1, and so has b, whose columns are bc apart. A work-item owns ``rows`` rows
-by ``columns`` columns. Lanes run along k and are added up at the end, in a fixed order. dot_tile takes tiles of R by C,
-dot_vector of 8 by 1.
+by ``columns`` columns. Lanes run along k and are added up at the end, in a fixed order. ``way`` is the kernel's name: dot_tile
+takes tiles of R by C, dot_vector of 8 by 1.
 Called by ops/gemm.py. TUNABLES: VW lanes of a sum; R * C + R + C vector registers.
 </%doc>
 <%namespace name="tile" file="tile.mako"/>
@@ -88,5 +88,4 @@ void ${kname}(
   }
 }
 </%def>
-${product("dot_tile", R, C)}
-${product("dot_vector", 8, 1)}
+${product("dot_tile", R, C) if way == "dot_tile" else product("dot_vector", 8, 1)}
