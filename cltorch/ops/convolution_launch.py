@@ -91,7 +91,7 @@ def _refuse(axes: tuple[Axis, Axis], room: Room) -> RuntimeError:
 def tiling(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, units: int, itemsize: int, register_bytes: int, room: Room) -> Tiling:
     """The cheapest cut of a sum over patches, by an estimate in cycles. Pure, so that a shape is always summed in the same order."""
     stage, sums, lanes = room.stage // itemsize, room.sums // itemsize, _lanes(itemsize, register_bytes)
-    shapes = [(6, 4), (8, 2), (12, 2), (12, 1), (1, 8)] if register_bytes > 32 else [(6, 2), (12, 1), (1, 8)]  # 32 registers, or 16
+    shapes = [(6, 4), (8, 2), (12, 2), (16, 1), (1, 8)] if register_bytes > 32 else [(6, 2), (12, 1), (1, 8)]  # 32 registers, or 16
     if room.side:
         shapes = [tuple(room.side), (1, 8)]
     area, best = axes[0].taps * axes[1].taps, None
