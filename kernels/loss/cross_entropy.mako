@@ -117,12 +117,12 @@ void cross_entropy(${", ".join(arguments)})
     const uint base = line * n;
 %     if stage == "forward":
     ${row.over(A, LANES, dict(top=(acc.lowest, f"{greatest}(a, b)")),
-               f"const {A} v = {x_at('at')}; top_[l] = ((v > top_[l]) | (v != v)) ? v : top_[l];")}
+               f"const {A} v = {x_at('at')}; top_[l] = ((v > top_[l]) | (v != v)) ? v : top_[l];", True)}
 %       if smooth:
     ${row.over(A, LANES, dict(sum=("0", "a + b"), mixed=("0", "a + b")),
-               f"const {A} d = {x_at('at')} - top; sum_[l] += {exp}(d); mixed_[l] += {w_at('(at - base)')} * d;")}
+               f"const {A} d = {x_at('at')} - top; sum_[l] += {exp}(d); mixed_[l] += {w_at('(at - base)')} * d;", True)}
 %       else:
-    ${row.over(A, LANES, dict(sum=("0", "a + b")), f"sum_[l] += {exp}({x_at('at')} - top);")}
+    ${row.over(A, LANES, dict(sum=("0", "a + b")), f"sum_[l] += {exp}({x_at('at')} - top);", True)}
 %       endif
     ${loss_of("line", "base")}
 %       if each:
@@ -134,7 +134,7 @@ void cross_entropy(${", ".join(arguments)})
 %     else:
     ${target_of("line")}
     const ${A} mine = lse[line], scale = used ? ${incoming("line")} : 0;
-#pragma clang loop interleave_count(4)
+    ${row.vectors(A, True, 4)}
     for (uint c = 0; c < n; c++) {
       const size_t at = (size_t)base + c;
       const ${A} p = ${exp}(${x_at("at")} - mine);

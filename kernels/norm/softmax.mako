@@ -51,13 +51,13 @@ void softmax(__global ${out.storage} *restrict o0, ${dtype.parameters("x")}, con
     const uint base = line * n;
 %     if forward:
     ${row.over(A, LANES, dict(top=(acc.lowest, f"{greatest}(a, b)")),
-               f"{look('at')} top_[l] = ((v > top_[l]) | (v != v)) ? v : top_[l];")}
+               f"{look('at')} top_[l] = ((v > top_[l]) | (v != v)) ? v : top_[l];", True)}
 %     endif
-    ${row.over(A, LANES, dict(sum=("0", "a + b")), f"{term('at')} {put('at', 'e') if keep else ''} sum_[l] += e;")}
+    ${row.over(A, LANES, dict(sum=("0", "a + b")), f"{term('at')} {put('at', 'e') if keep else ''} sum_[l] += e;", True)}
 %     if forward:
     const ${A} scale = ${f"{log_of}(sum)" if log else "1 / sum"};
 %     endif
-#pragma clang loop interleave_count(4)
+    ${row.vectors(A, True, 4)}
     for (uint j = 0; j < n; j++) { const size_t at = (size_t)base + j; ${put("at", result("at"))} }
   }
 %   else:
