@@ -110,9 +110,7 @@ def work_group(dev: Device, family: str) -> int:
 
 def buffer(t: Tensor) -> Any:
     """The memory object that holds t's storage, pending work launched. t starts at element ``t.offset``."""
-    value = t.storage.value
-    block = value.block
-    return (realize(value) if block is None else block).mem
+    return realize(t.storage.value).mem
 
 
 def source(t: Tensor) -> tuple[Any, list[Any]]:

@@ -29,13 +29,13 @@ class _Call:
 
     def __init__(self, dev: Device, d: dtype, shape: Size, weighted: bool, ignore: int, smoothing: float, mode: str) -> None:
         dispatch.numel_32("cross_entropy", shape)
-        self.dev, self.acc, self.each = dev, summing(d), mode == "none"
+        self.dev, self.each = dev, mode == "none"
         outer, n, inner = shape[0], shape[1], math.prod(shape[2:])
         self.groups, self.local, threads = self._plan(outer, n, inner)
         self.parts = self.groups[0] // self.local[0]
         self.mean = int(mode == "mean")
         self.numbers = outer, n, inner, threads, ignore, float(smoothing), self.mean
-        params = dict(dtype=d, acc=self.acc, weighted=weighted, smooth=smoothing > 0, each=self.each, columns=inner > 1)
+        params = dict(dtype=d, acc=summing(d), weighted=weighted, smooth=smoothing > 0, each=self.each, columns=inner > 1)
         self.kernel = cache(lambda stage: dispatch.kernel(dev, "loss/cross_entropy", stage=stage, WG=self.local[0], **params))
 
     def _plan(self, outer: int, n: int, inner: int) -> tuple[tuple[int], tuple[int], int]:

@@ -258,10 +258,7 @@ class KernelOp:
         before = modes.grad
         modes.grad = False
         try:
-            if self.keywords:
-                result = self.forward(*values[:self.positional], **dict(zip(self.keywords, values[self.positional:], strict=True)))
-            else:
-                result = self.forward(*values)
+            result = self.forward(*values[:self.positional], **dict(zip(self.keywords, values[self.positional:], strict=True)))
         finally:
             modes.grad = before
         if before and self.rules:

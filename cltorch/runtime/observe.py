@@ -13,6 +13,7 @@ import numpy as np
 import pyopencl as cl
 
 from .. import config
+from .facts import clean
 
 if TYPE_CHECKING:
     from .launch import Kernel
@@ -86,7 +87,7 @@ class Dumper(Observer):
         lines = [self._argument(kernel, arrays, i, arg, contents) for i, arg in enumerate(args)]
         if arrays:
             np.savez(self.folder / f"{stem}.npz", **arrays)  # type: ignore[arg-type]
-        needed, first = ("pyopencl and numpy", "") if kernel.device.version == " ".join(kernel.device.cl_device.version.split()) else ("cltorch", NAMED)
+        needed, first = ("pyopencl and numpy", "") if kernel.device.version == clean(kernel.device.cl_device.version) else ("cltorch", NAMED)
         text = SCRIPT.format(label=kernel.program.label, device=kernel.device.name, needed=needed, first=first, source=source.name,
                              options=list(kernel.program.options),
                              entry=kernel.name, data=f"{stem}.npz" if arrays else "", global_size=global_size, local_size=local_size,

@@ -24,6 +24,7 @@ import pyopencl as cl
 from .. import config
 from . import platforms, probe_checks
 from .device import Device
+from .facts import Facts
 from .observe import debug
 from .program import STORE
 
@@ -77,7 +78,7 @@ def disabled() -> frozenset[str]:
     return names
 
 
-def identity(device: Device) -> tuple[str, ...]:
+def identity(device: Device | Facts) -> tuple[str, ...]:
     return tuple(getattr(device, name) for name in IDENTITY)
 
 
@@ -141,15 +142,10 @@ def child() -> None:
     """The child's whole program: probe the device that the command line describes, and say each answer as it comes."""
     request = json.loads(sys.argv[1])
     wanted = tuple(request["device"])
-    bench = probe_checks.Bench(next(found for found in platforms.survey() if _described(found) == wanted))
+    bench = probe_checks.Bench(next(found for found in platforms.survey() if identity(found.facts) == wanted))
     for name in request["names"]:
         say(name, "")
         say(name, judge(bench, PROBES[name]))
-
-
-def _described(found: platforms.Found) -> tuple[str, ...]:
-    facts = found.facts
-    return facts.platform_name, facts.name, facts.version, facts.driver_version
 
 
 def judge(bench: probe_checks.Bench, probe: Probe) -> str:

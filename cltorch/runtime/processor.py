@@ -44,9 +44,9 @@ def named(dev: Any, facts: Facts) -> Facts:
             place = _pointer_to_name(memory, dev.int_ptr, wrong[1].encode(), wrong[2].encode())
     except OSError:
         place = None
-    if place is None and wrong[2] != UNKNOWN:
-        return facts
     if place is None:
+        if wrong[2] != UNKNOWN:
+            return facts
         raise RuntimeError(f"PoCL {facts.driver_version} has a compiler that doesn't know this processor and builds nothing for it; "
                            'a newer PoCL may, Intel\'s runtime does: pip install "cltorch[intel]"')
     if place:

@@ -100,7 +100,7 @@ void correlate(${stage.parameters(dtype)},
       if (ow == 1)
         for (int x = 0; x < tw; x++) ${out.store("out", "row + x", "s[x] + shift")};
       else
-% elif dtype.name in ("float32", "float64"):
+% elif stage.module.vectorised(dtype):
       if (ow == 1 && tw >= ${VW}) {
         __global ${dtype.storage} *const to = out + row;
         int x = 0;

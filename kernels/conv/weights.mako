@@ -17,7 +17,7 @@ TUNABLES: R (rows, or vectors of them) by C sums in registers at a time, VW lane
 <%!
 TUNABLES = dict(
     R=(4, 4, (1, 2, 3, 4)),
-    C=(4, 4, (2, 3, 4, 6, 8, 12)),
+    C=(4, 4, (2, 3, 4, 6, 8)),
     VW=(8, 8, (2, 4, 8, 16)),
     STAGE=(8192, 8192, (512, 1024, 2048, 4096, 8192, 16384)),
     GRAD=(12288, 12288, (768, 1536, 3072, 6144, 12288, 24576)),
@@ -59,7 +59,7 @@ typedef ${tile.module.lane(dtype)}${TURNED} ETU __attribute__((aligned(sizeof(E)
       for (int m = 0; m < high; m += ${TURNED}) {
         E *const q = held + y * tw * high + m;
         __global const ${dtype.storage} *const p = from_grad + m * gm + y * gy;
-% if dtype.name in ("float32", "float64"):
+% if stage.module.vectorised(dtype):
         if (m + ${TURNED} <= mc && gx == 1 && tw >= ${TURNED}) {
           for (int next = 0; next < tw; next += ${TURNED}) {
             const int x = min(next, tw - ${TURNED});

@@ -13,15 +13,6 @@ b<axis>  stride of base                 t<k>_<axis>  stride of index tensor k   
   itemsize = {"uchar": 1, "ushort": 2, "uint": 4, "ulong": 8}.get(raw, 0)
   ahead = wide and itemsize and count == 1 and rank > 1
 %>
-## A row that is read here and there is brought into the cache while the one before it is at work: nothing else would see its lines coming. With PoCL:
-## others were not tried, and Oclgrind can't run a program with this instruction.
-% if ahead:
-#ifdef POCL_DEVICE_ADDRESS_BITS
-#define AHEAD(place) __builtin_prefetch((const void *)(size_t)(place))
-#else
-#define AHEAD(place)
-#endif
-% endif
 __kernel ${"__attribute__((reqd_work_group_size(1, 1, 1)))" if wide else ""}
 % if raw:
 void read(__global ${raw} *restrict out, __global const ${raw} *restrict data, const uint data0,
@@ -101,9 +92,14 @@ void address(__global int *restrict out,
       const uint width = length - first < 64 ? length - first : 64;
       __global ${raw or "int"} *restrict to = out + i + first;
       int far = 0;
+## A row that is read here and there is brought into the cache while the one before it is at work: nothing else would see its lines coming. With PoCL:
+## others were not tried, and Oclgrind can't run a program with this instruction.
 % if ahead:
+#ifdef POCL_DEVICE_ADDRESS_BITS
       if (along)
-        for (uint x = first; x < first + 64 && x < limit0; x += ${64 // itemsize}) AHEAD(data + data0 + base + b${last - 1} + x);
+        for (uint x = first; x < first + 64 && x < limit0; x += ${64 // itemsize})
+          __builtin_prefetch((const void *)(size_t)(data + data0 + base + b${last - 1} + x));
+#endif
 % endif
 % for k in range(count):
       __global const ${index.storage} *restrict from${k} = p${k} + i${k} + first * t${k}_${last};

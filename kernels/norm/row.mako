@@ -6,20 +6,10 @@ over      wide: each total of `found`, {name: (start, join of a and b)}, is decl
           elements, so that errors hardly grow with n
 tree      grid: joins the private numbers `name` of `threads` neighbours in lds; all of them get the result
 </%doc>
-## Before a loop: four vectors a turn, or ``whole`` ones of the processor's longest where it computes more than it reads and the compiler has to be told
-## (WHOLE_VECTORS: their bytes, runtime/quirks.py).
-<%def name="vectors(A, laborious, whole)">
-% if laborious:
-#ifdef WHOLE_VECTORS
-#pragma clang loop vectorize_width(WHOLE_VECTORS / ${8 if A == "double" else 4}) interleave_count(${whole})
-#else
-#pragma clang loop interleave_count(4)
-#endif
-% else:
-#pragma clang loop interleave_count(4)
-% endif
-</%def>
-
+<%! sizes = {"float": 4, "double": 8} %>
+<%namespace name="whole" file="/pointwise/whole.mako"/>
+## Before a loop: four vectors a turn, or ``longest`` of the processor's longest where it computes more than it reads.
+<%def name="vectors(A, laborious, longest)">${whole.loop(sizes[A] if laborious else 0, 4, longest)}</%def>
 <%def name="over(A, LANES, found, body, laborious=False)">
 % for name, (start, join) in found.items():
     ${A} ${name} = ${start};
@@ -33,7 +23,7 @@ tree      grid: joins the private numbers `name` of `threads` neighbours in lds;
       for (uint l = 0; l < live; l++) ${name}_[l] = ${start};
 % endfor
       for (; j + ${LANES} <= size; j += ${LANES})
-        ${vectors(A, laborious, max(1, LANES * (8 if A == "double" else 4) // 64))}
+        ${vectors(A, laborious, max(1, LANES * sizes[A] // 64))}
         for (int l = 0; l < ${LANES}; l++) { const size_t at = (size_t)first + (size_t)(j + l); ${body} }
       for (; j + 8 <= size; j += 8)
         for (int l = 0; l < 8; l++) { const size_t at = (size_t)first + (size_t)(j + l); ${body} }

@@ -12,19 +12,8 @@ streamed  the outputs' types where they go past the caches (wide, rank 0): a blo
 I         index type, uint or ulong
 </%doc>
 <%namespace name="past" file="past.mako"/>
+<%namespace name="whole" file="whole.mako"/>
 <% BLOCK = 256 %>
-## WHOLE_VECTORS: bytes of the processor's vectors, where its compiler has to be told to use them (runtime/quirks.py)
-<%def name="vectors(count)">
-% if widest:
-#ifdef WHOLE_VECTORS
-#pragma clang loop vectorize_width(WHOLE_VECTORS / ${widest}) interleave_count(${count})
-#else
-#pragma clang loop interleave_count(${count})
-#endif
-% else:
-#pragma clang loop interleave_count(${count})
-% endif
-</%def>
 % if streamed:
 ${past.types()}
 % endif
@@ -46,7 +35,7 @@ void map(${", ".join(parameters)})
 %     endfor
   for (${I} from = lo; from < hi; from += ${BLOCK}) {
     const ${I} count = hi - from < ${BLOCK} ? hi - from : ${BLOCK};
-    ${vectors(interleave)}
+    ${whole.loop(widest, interleave, interleave)}
     for (${I} j = 0; j < count; j++) {
       const ${I} i = from + j;
 ${body}
@@ -56,7 +45,7 @@ ${body}
 %     endfor
   }
 %   elif rank == 0:
-  ${vectors(interleave)}
+  ${whole.loop(widest, interleave, interleave)}
   for (${I} i = lo; i < hi; i++) {
 ${body}
   }
@@ -81,7 +70,7 @@ ${body}
 %       endfor
     }
 %     endfor
-    ${vectors(2)}
+    ${whole.loop(widest, 2, 2)}
     for (${I} j = 0; j < length; j++) {
       const ${I} i = start + j;
 ${body}

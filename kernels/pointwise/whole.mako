@@ -1,0 +1,17 @@
+<%doc>
+The length of a loop's vectors, shared by templates: only defs, no kernel. clang's loops use vectors of 256 bits where a processor has longer ones, unless
+they ask. WHOLE_VECTORS: bytes of the processor's, defined where the compiler has to be told (runtime/quirks.py).
+</%doc>
+## Before a loop: so many vectors a turn, or ``whole`` of the processor's longest. size: bytes of the largest number that the loop computes with, where
+## that takes longer than memory; else 0, and the loop doesn't ask.
+<%def name="loop(size, count, whole)">
+% if size:
+#ifdef WHOLE_VECTORS
+#pragma clang loop vectorize_width(WHOLE_VECTORS / ${size}) interleave_count(${whole})
+#else
+#pragma clang loop interleave_count(${count})
+#endif
+% else:
+#pragma clang loop interleave_count(${count})
+% endif
+</%def>
