@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyopencl as cl
 
 from .. import config
-from . import inline, intel, processor, quirks
+from . import affinity, inline, intel, processor, quirks
 from .facts import Facts, ask, clean
 
 INSTALL_HINT = 'install a driver for your GPU, or an OpenCL for the CPU from PyPI: pip install "cltorch[pocl]"'
@@ -64,7 +64,7 @@ def chosen() -> list[Found]:
 
 def _devices_of(platform: Any) -> list[Any]:
     try:
-        with inline.offered():
+        with inline.offered(), affinity.spread(platform.name):
             return list(platform.get_devices())
     except Exception as error:  # whatever a driver throws; an empty platform (Mesa's Clover) raises DEVICE_NOT_FOUND
         return _failed(_name_of(platform), error)

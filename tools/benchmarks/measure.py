@@ -12,7 +12,7 @@ from .contestants import Contestant
 from .limits import compared
 from .results import COPY, UNKNOWN, Row
 
-PAUSE = 0.005  # seconds: an OpenMP library's workers spin for a while after their last call, and would be timed with the next contestant
+PAUSE = 0.01  # seconds: two ticks of the clock by which some kernels count a thread's time
 
 
 class Plan(NamedTuple):
@@ -105,6 +105,16 @@ def repeat(mode: Mode, contestant: Contestant, call: Callable[[], Any], count: i
     return result
 
 
+def until_idle() -> None:
+    """Sleeps until the process has used next to no time for a PAUSE: an OpenMP library's workers spin after their last call, for 3 to 200 ms by library
+    and processor, and would take a core from the next contestant."""
+    for _ in range(50):
+        used = time.process_time()
+        time.sleep(PAUSE)
+        if time.process_time() - used < PAUSE / 4:
+            return
+
+
 class Race:
     """Runs cases one after the other over the same contestants and remembers who is slow, and who has used how much of the time."""
 
@@ -124,7 +134,7 @@ class Race:
             self.attempt(entry, entry.prepare)
         beside = self.beside(case)
         for entry in self.turns(entries, beside):
-            time.sleep(PAUSE)
+            until_idle()
             self.attempt(entry, entry.take)
         for entry in entries:
             if case.goal or case.limit:
