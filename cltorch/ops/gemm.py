@@ -17,7 +17,7 @@ from .gemm_plan import Block, Plan, Side, bounded, ceil, lanes_of, layout, plan,
 Number = int | float | complex
 Geometry = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
 
-ROWS = 16  # rows of tiles that a work-item of matmul/panel may have
+ROWS = 32  # rows of tiles that a work-item of matmul/panel may have
 ITEMS_PER_UNIT = 4  # work-items to have for each compute unit, so that none waits long for the last
 
 
@@ -131,12 +131,13 @@ class _Packed:
 
 
 def _panel(dev: Device, p: Problem, chosen: Plan) -> Launch:
-    tile = {**dispatch.tuned(dev, "matmul/panel"), **dict(chosen.tunables)}
+    given = dispatch.given(dev, "matmul/panel")
+    tile = {**dispatch.tuned(dev, "matmul/panel"), **dict(chosen.tunables), **({"KC": given["KC"]} if "KC" in given else {})}
     kernels = partial(dispatch.Kinds, dev, "matmul/panel", dtype=p.d, way=chosen.way, **tile)
     height, width = tile["MR"], tile["NV"] * tile["VW"]
     down, across = ceil(p.m, height), ceil(p.n, width)
     share = down * across * p.batch // (ITEMS_PER_UNIT * dev.compute_units)
-    rows, most = {"panel_local": (ROWS, tile["TILES"]), "panel_direct": (ROWS // 2, ROWS)}.get(chosen.way, (ROWS // 2, 1))
+    rows, most = (8, min(16, tile["TILES"])) if chosen.way == "panel_direct" else (ROWS, tile["TILES"])
     if chosen.way == "panel_local" and p.a.column != 1:  # both are copied: as many rows as columns
         rows = min(rows, max(1, isqrt(share)))
     tiles = max(1, min(rows, tile["TILES"], down, share))
@@ -144,7 +145,7 @@ def _panel(dev: Device, p: Problem, chosen: Plan) -> Launch:
     if parts > units:
         parts = ceil(parts, units) * units
     tiles = ceil(down, parts)
-    panels = max(1, min(most // tiles, across, share // tiles))  # of whole pages of b's rows, or of what was copied
+    panels = max(1, min(most // tiles, across, share // tiles))  # what lies next to each other of b's rows, or finds a block of a in a cache
     size = (ceil(across, panels), ceil(down, tiles), p.batch)
     products = kernels(chosen.way)
     left = _Packed(dev, p, kernels("pack_a"), p.a, p.a.row, p.a.column, p.m, height, tile["KC"]) if chosen.way == "panel_packed" else None

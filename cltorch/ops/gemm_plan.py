@@ -16,7 +16,7 @@ from ..runtime.device import Device
 LOCAL_BYTES = 32 * 1024
 SMALL = 32 * 1024  # multiplications below which one simple launch beats packing
 MOST = 1 << 35  # multiplications of a GPU's launch: a third of a second at 100 G a second, well below any watchdog's patience
-BIG_PANEL = 1 << 18  # elements of b from which reading it in place misses the caches too often
+DEEP = {"panel_local": 128, "panel_half": 512, "panel_packed": 512}  # KC with vectors of 64 bytes: copies fit the first cache, panels the second
 
 
 class Layout(NamedTuple):
@@ -82,14 +82,18 @@ def plan(strategy: str, m: int, n: int, k: int, batch: int, d: dtype, a: Layout,
     if m * n * k * batch <= SMALL:
         return Plan("small", swap, (("VW", lanes),))
     if d.is_complex or d.itemsize < 4:
-        return Plan("panel_packed", False, _panel_tile(n, d, vector_bytes, side))
-    return _panel_plan(m, n, k, d, b.column if swap else a.row, b.row, swap, vector_bytes, side)
+        return _panel("panel_packed", False, _panel_tile(n, d, vector_bytes, side), vector_bytes)
+    return _panel_plan(m, n, k, d, b.row, swap, vector_bytes, side)
 
 
-def _panel_plan(m: int, n: int, k: int, d: dtype, along: bool, unit: bool, swap: bool, vector_bytes: int, side: Side | None) -> Plan:
-    """Panels of float32, float64, int32, int64, which can be read in place: few rows of a read b as it lies, more copy what they need of it, and many
-    want it packed once for all. ``along``: the first operand's rows are contiguous (others are copied, too); ``unit``: b's are.
-    """
+def _panel(way: str, swap: bool, tile: tuple[tuple[str, int], ...], vector_bytes: int) -> Plan:
+    """A plan of matmul/panel with the depth of its blocks."""
+    return Plan(way, swap, (*tile, ("KC", DEEP[way])) if vector_bytes > 32 else tile)
+
+
+def _panel_plan(m: int, n: int, k: int, d: dtype, unit: bool, swap: bool, vector_bytes: int, side: Side | None) -> Plan:
+    """Panels of float32, float64, int32, int64, which can be read in place: few rows of a read b as it lies, more copy what they need of it, and a b
+    whose rows are not contiguous (``unit``) is packed once for all."""
     if swap:
         m, n, unit = n, m, True
     lanes = lanes_of(d, vector_bytes)
@@ -101,10 +105,10 @@ def _panel_plan(m: int, n: int, k: int, d: dtype, along: bool, unit: bool, swap:
             tile = _panel_tile(n, d, vector_bytes, None)
         if m <= 2 * dict(tile)["MR"]:
             return Plan("panel_direct", swap, tile)
-        return Plan("panel_half" if along and m >= 256 and k * n >= BIG_PANEL else "panel_local", swap, tile)
+        return _panel("panel_local", swap, tile, vector_bytes)
     if not unit and m * k + 2 * m * n < n * k:  # cheaper to pack a instead and to store columns
         m, n, swap = n, m, not swap
-    return Plan("panel_half", swap, _panel_tile(n, d, vector_bytes, side))
+    return _panel("panel_half", swap, _panel_tile(n, d, vector_bytes, side), vector_bytes)
 
 
 def _power_below(n: int) -> int:

@@ -5,9 +5,9 @@ a (m, k), b (k, n), d and c (m, n) are read and written through strides; z count
 with its own strides. scaled: bit 0 says that alpha is not 1, bit 1 that d is to be read; strides of 0 broadcast it (a
 bias is d with row stride 0).
 
-A work-item owns up to TILES tiles of MR rows by NR = NV * VW columns (``tiles`` rows of them, at most 16, by ``panels``
-columns) and keeps one at a time in registers. k is summed in blocks of KC, so the order of additions depends on the shape
-alone. Four ways to read:
+A work-item owns up to TILES tiles of MR rows by NR = NV * VW columns (``tiles`` rows of them, at most 32, by ``panels``
+columns: a block of a is read from a near cache once for each of them) and keeps one at a time in registers. k is summed in
+blocks of KC, so the order of additions depends on the shape alone. Four ways to read:
   panel_direct  a through its strides, b where its rows are contiguous (column stride 1, n >= NR: the last panel overlaps its neighbour)
   panel_local   as panel_direct, but each item copies a block of b, and of an a whose rows are not contiguous, next to each other first:
                 lines that are a power of two apart share few places of a cache
@@ -18,7 +18,7 @@ alone. Four ways to read:
 Called by ops/gemm.py; the direct ways need elements that lie in memory as they are summed (not halves, complex, small
 integers).
 TUNABLES: MR, NV by the number of vector registers (MR * NV + NV + 1 of them); VW lanes in a vector; KC * NR elements of
-b should stay in the first-level cache.
+b that are copied should stay in the first cache, with vectors of 32 bytes and less what was packed, too.
 </%doc>
 <%namespace name="tile" file="tile.mako"/>
 <%!
@@ -34,7 +34,7 @@ CONSTRAINTS = ("MR * NV <= 64",)  # compilers spend minutes on larger unrolled t
 <%
 lane, planes = tile.module.lane(dtype), len(tile.module.planes(dtype))
 NR = NV * VW
-ROWS = min(TILES, 16)  # rows of tiles that an item may have
+ROWS = min(TILES, 32)  # rows of tiles that an item may have
 in_place = lane == dtype.storage or dtype.s in ("i32", "i64")  # elements lie in memory as they are summed
 one_group = "__kernel __attribute__((reqd_work_group_size(1, 1, 1)))"
 %>
@@ -58,6 +58,19 @@ void ${kname}(__global const ${dtype.storage} *restrict src, const long start, c
       q[(long)i * ${2 * R} + ${f"r + {R}" if planar else "2 * r + 1"}] = v.y;
 % endif
 </%def>
+% if in_place and planes == 1 and R % VW == 0:
+  if (kstep == 1 && held == ${R} && to - from >= ${VW}) {
+    for (int i0 = from; i0 < to; i0 += ${VW}) {
+      const int i = min(i0, to - ${VW});
+      for (int r = 0; r < ${R}; r += ${VW}) {
+        __global const E *const square = (__global const E *)p + r * step + i;
+        ${tile.turn(VW, lambda r: f"*(__global const VU *)(square + {r} * step)")}
+        ${" ".join(f"*(__global VU *)(q + (long)(i + {t}) * {R} + r) = {tile.module.turned(VW, t)};" for t in range(VW))}
+      }
+    }
+    return;
+  }
+% endif
   if (step == 1 && held == ${R}) {
     for (int i = from; i < to; i++)
       for (int r = 0; r < ${R}; r++) {
@@ -115,7 +128,7 @@ void ${kname}(
   __global const ${lane if packed_b else dtype.storage} *restrict b, const long bo, const long bk, const long bs0, const long bs1,
   ${tile.target(dtype)}, const int tiles, const int panels)
 {
-  V sums[${planes * NV * MR * ROWS}];
+  V sums[${planes * NV * MR * (TILES if packed_b else ROWS)}];
   ${tile.locals(dtype)}
   const int first = get_global_id(1) * tiles, last = min(first + tiles, (m + ${MR - 1}) / ${MR});
 % if in_place:

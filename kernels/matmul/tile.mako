@@ -6,6 +6,11 @@ complex types in two planes, c<row>_<vector>_re and _im. Integers are summed as 
 does), halves as floats.
 </%doc>
 <%!
+def turned(VW, i):
+    """The name of column i after ``turn``."""
+    return f"u{VW.bit_length() - 1}_{i}"
+
+
 def lane(t):
     """The C type of one lane of a sum."""
     if t.is_complex:
@@ -43,6 +48,20 @@ def total(name, VW):
 typedef ${lane(t)} E;
 typedef ${lane(t)}${VW} V;
 typedef ${lane(t)}${VW} VU __attribute__((aligned(sizeof(${lane(t)}))));
+</%def>
+
+## The rows of a square of VW by VW elements, read as ``rows(i)``, become its columns ``turned(VW, i)``: each turn interleaves the first half of the
+## vectors with the second, which is a shuffle a vector.
+<%def name="turn(VW, rows)">
+<% turns = VW.bit_length() - 1 %>
+% for i in range(VW):
+const V u0_${i} = ${rows(i)};
+% endfor
+% for turn in range(turns):
+% for i in range(VW):
+V u${turn + 1}_${i}; u${turn + 1}_${i}.even = u${turn}_${i // 2}.${"hi" if i % 2 else "lo"}; u${turn + 1}_${i}.odd = u${turn}_${i // 2 + VW // 2}.${"hi" if i % 2 else "lo"};
+% endfor
+% endfor
 </%def>
 
 <%def name="declare(t, MR, NV)">
