@@ -263,9 +263,16 @@ def test_plans_are_legal_and_bounded() -> None:
             a, b = gemm_plan.Layout(row_a or k == 1, column_a or m == 1), gemm_plan.Layout(row_b or n == 1, column_b or k == 1)
             for vectors in (16, 32, 64):
                 chosen = gemm_plan.plan("wide", m, n, k, 1, d, a, b, vectors)
+                t = dict(chosen.tunables)
                 if chosen.way in ("panel_direct", "panel_local"):
-                    t = dict(chosen.tunables)
-                    assert t["NV"] * t["VW"] <= (m if chosen.swap else n) and (a.column if chosen.swap else b.row)
+                    assert t["NV"] * t["VW"] <= (m if chosen.swap else n)
+                if chosen.way == "panel_direct":
+                    assert a.column if chosen.swap else b.row
+                if chosen.way.startswith("panel"):
+                    down, across = -(-m // t["MR"]), -(-n // (t["NV"] * t["VW"]))
+                    for units, most in itertools.product((1, 2, 64), (8, 128)):
+                        tiles, panels = gemm_plan.shared(down, across, units, chosen.way, row_a, row_b, {**t, "TILES": most})
+                        assert 1 <= tiles <= min(down, gemm_plan.ROWS) and 1 <= panels <= across and tiles * panels <= most
             for group, units in ((1, 1), (64, 4), (256, 2), (1024, 80)):
                 t = dict(gemm_plan.plan("grid", m, n, k, 1, d, a, b, group=group, units=units).tunables)
                 assert t["TM"] // t["RM"] * (t["TN"] // t["RN"]) <= group

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from math import isqrt
 from typing import Any, NamedTuple
 
 from ..codegen.ctypes import ctype
@@ -12,13 +11,10 @@ from ..core.tensor import Tensor, alias
 from ..dtype import dtype
 from ..runtime.device import Device
 from ..shape import Size, broadcast_shapes, broadcast_strides, collapse, contiguous_strides
-from .gemm_plan import Block, Plan, Side, bounded, ceil, lanes_of, layout, plan, vector_bytes
+from .gemm_plan import ITEMS_PER_UNIT, Block, Plan, Side, bounded, ceil, lanes_of, layout, plan, shared, vector_bytes
 
 Number = int | float | complex
 Geometry = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
-
-ROWS = 32  # rows of tiles that a work-item of matmul/panel may have
-ITEMS_PER_UNIT = 4  # work-items to have for each compute unit, so that none waits long for the last
 
 
 class Steps(NamedTuple):
@@ -136,23 +132,14 @@ def _panel(dev: Device, p: Problem, chosen: Plan) -> Launch:
     kernels = partial(dispatch.Kinds, dev, "matmul/panel", dtype=p.d, way=chosen.way, **tile)
     height, width = tile["MR"], tile["NV"] * tile["VW"]
     down, across = ceil(p.m, height), ceil(p.n, width)
-    share = down * across * p.batch // (ITEMS_PER_UNIT * dev.compute_units)
-    rows, most = (8, min(16, tile["TILES"])) if chosen.way == "panel_direct" else (ROWS, tile["TILES"])
-    if chosen.way == "panel_local" and p.a.column != 1:  # both are copied: as many rows as columns
-        rows = min(rows, max(1, isqrt(share)))
-    tiles = max(1, min(rows, tile["TILES"], down, share))
-    parts, units = ceil(down, tiles), dev.compute_units
-    if parts > units:
-        parts = ceil(parts, units) * units
-    tiles = ceil(down, parts)
-    panels = max(1, min(most // tiles, across, share // tiles))  # what lies next to each other of b's rows, or finds a block of a in a cache
+    tiles, panels = shared(down, across, dev.compute_units, chosen.way, p.a.column == 1, p.b.column == 1, tile, p.batch)
     size = (ceil(across, panels), ceil(down, tiles), p.batch)
     products = kernels(chosen.way)
     left = _Packed(dev, p, kernels("pack_a"), p.a, p.a.row, p.a.column, p.m, height, tile["KC"]) if chosen.way == "panel_packed" else None
     packed = chosen.way in ("panel_half", "panel_packed")
     right = _Packed(dev, p, kernels("pack_b"), p.b, p.b.column, p.b.row, p.n, width, tile["KC"]) if packed else None
     a_steps = (0, 0, *left.batches) if left else tuple(p.a)
-    b_steps = (0, *right.batches) if right else (p.b.row, p.b.outer, p.b.inner)
+    b_steps = (0, *right.batches) if right else (p.b.row, *([p.b.column] if chosen.way == "panel_local" else []), p.b.outer, p.b.inner)
 
     def launch(kind: Any, a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: list[Any], c_start: int, scalars: tuple) -> None:
         held = []

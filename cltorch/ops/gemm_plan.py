@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import inf
 from typing import Any, NamedTuple
 
 from ..core import dispatch
@@ -17,6 +18,12 @@ LOCAL_BYTES = 32 * 1024
 SMALL = 32 * 1024  # multiplications below which one simple launch beats packing
 MOST = 1 << 35  # multiplications of a GPU's launch: a third of a second at 100 G a second, well below any watchdog's patience
 DEEP = {"panel_local": 128, "panel_half": 512, "panel_packed": 512}  # KC with vectors of 64 bytes: copies fit the first cache, panels the second
+
+
+TALL, BIG = 1024, 1 << 19  # rows of a, elements of b, from which a b whose rows aren't contiguous is turned once for all, in a launch of its own
+ITEMS_PER_UNIT = 4  # work-items to have for each compute unit, so that none waits long for the last
+ROWS = 32  # rows of tiles that a work-item of matmul/panel may have
+FAR = 0.24  # cycles for a number that comes from the last cache
 
 
 class Layout(NamedTuple):
@@ -92,23 +99,46 @@ def _panel(way: str, swap: bool, tile: tuple[tuple[str, int], ...], vector_bytes
 
 
 def _panel_plan(m: int, n: int, k: int, d: dtype, unit: bool, swap: bool, vector_bytes: int, side: Side | None) -> Plan:
-    """Panels of float32, float64, int32, int64, which can be read in place: few rows of a read b as it lies, more copy what they need of it, and a b
-    whose rows are not contiguous (``unit``) is packed once for all."""
+    """Panels of float32, float64, int32, int64, which can be read in place: few rows of a read b as it lies (``unit``: its rows are contiguous), more
+    copy what they need of it. It is packed where it is narrow, padded with zeros, and where it would be turned again and again."""
     if swap:
         m, n, unit = n, m, True
     lanes = lanes_of(d, vector_bytes)
-    if unit and n >= lanes:
-        if m == 1:
+    if n >= lanes:
+        if m == 1 and unit:
             return Plan("panel_direct", swap, (("MR", 1), ("NV", min(8, _power_below(n // lanes))), ("VW", lanes)))
         tile = _panel_tile(n if n >= 4 * lanes else _power_below(n // lanes) * lanes, d, vector_bytes, side)
         if tile[1][1] * lanes > n:  # a profile's tile, wider than this product
             tile = _panel_tile(n, d, vector_bytes, None)
-        if m <= 2 * dict(tile)["MR"]:
+        if m > 2 * dict(tile)["MR"]:
+            return _panel("panel_local" if unit or m < TALL or k * n < BIG else "panel_half", swap, tile, vector_bytes)
+        if unit:
             return Plan("panel_direct", swap, tile)
-        return _panel("panel_local", swap, tile, vector_bytes)
     if not unit and m * k + 2 * m * n < n * k:  # cheaper to pack a instead and to store columns
         m, n, swap = n, m, not swap
     return _panel("panel_half", swap, _panel_tile(n, d, vector_bytes, side), vector_bytes)
+
+
+def shared(down: int, across: int, units: int, way: str, along: bool, unit: bool, tile: dict[str, int], batch: int = 1) -> tuple[int, int]:
+    """The rows of tiles and the panels of a work-item of matmul/panel. ``down`` by ``across`` tiles in all, for each of ``batch`` products.
+
+    What takes the fewest cycles for a row of b, by an estimate that was fitted to two cores with vectors of 64 bytes: two vectors are multiplied and
+    added in a cycle; what is copied or turned (``along``, ``unit``: a's and b's rows are contiguous) and what comes from far away add to that.
+    """
+    if way == "panel_direct":  # whole pages of b's rows
+        share = down * across * batch // (ITEMS_PER_UNIT * units)
+        tiles = max(1, min(8, tile["TILES"], down, share))
+        return tiles, max(1, min(min(16, tile["TILES"]) // tiles, across, share // tiles))
+    high, wide, line = tile["MR"], tile["NV"], tile["NV"] * tile["VW"]
+    best = (inf, 1, 1)
+    for panels in (1 << i for i in range(min(across, tile["TILES"]).bit_length())):
+        turned = 0.0 if along else 3.2 if panels == 1 else 4.2
+        copied = 0.0 if way != "panel_local" else wide * panels * (2.0 if unit else 5.5)
+        for tiles in range(1, min(ROWS, tile["TILES"] // panels, down) + 1):
+            each = tiles * (panels * high * wide / 2 + turned) + copied + FAR * (tiles * high + panels * line)
+            rounds = ceil(ceil(down, tiles) * ceil(across, panels) * batch, units)
+            best = min(best, ((rounds + 0.25) * each, tiles, panels))  # a quarter: one waits for the last
+    return best[1:]
 
 
 def _power_below(n: int) -> int:

@@ -9,8 +9,8 @@ A work-item owns up to TILES tiles of MR rows by NR = NV * VW columns (``tiles``
 columns: a block of a is read from a near cache once for each of them) and keeps one at a time in registers. k is summed in
 blocks of KC, so the order of additions depends on the shape alone. Four ways to read:
   panel_direct  a through its strides, b where its rows are contiguous (column stride 1, n >= NR: the last panel overlaps its neighbour)
-  panel_local   as panel_direct, but each item copies a block of b, and of an a whose rows are not contiguous, next to each other first:
-                lines that are a power of two apart share few places of a cache
+  panel_local   as panel_direct, but each item copies a block of b, through its strides, and of an a whose rows are not contiguous, next to each
+                other first: lines that are a power of two apart share few places of a cache
   panel_half    a through its strides, b packed
   panel_packed  both packed
 ``way`` is one of these names: a program holds its kernel and the packers that it needs. pack_a and pack_b write panels
@@ -189,7 +189,7 @@ typedef struct { E at[${w}]; } E${w};
 ${one_group}
 void panel_local(
   __global const ${dtype.storage} *restrict a, const long ao, const long ar, const long ak, const long as0, const long as1,
-  __global const ${dtype.storage} *restrict b, const long bo, const long bk, const long bs0, const long bs1,
+  __global const ${dtype.storage} *restrict b, const long bo, const long bk, const long bn, const long bs0, const long bs1,
   ${tile.target(dtype)}, const int tiles, const int panels)
 {
   V sums[${NV * MR * TILES}], near[${NV * KC}];
@@ -219,11 +219,24 @@ void panel_local(
       }
     for (int q = left; q < right; q++) {
       const int column = min(q * ${NR}, n - ${NR});
-      __global const E *const panel = pb + column + k0 * bk;
-      for (long i = 0; i < kc; i++) {
-        __global const VU *const from_b = (__global const VU *)(panel + i * bk);
-        ${" ".join(f"near[i * {NV} + {j}] = from_b[{j}];" for j in range(NV))}
-      }
+      __global const E *const panel = pb + column * bn + k0 * bk;
+      if (bn == 1)
+        for (long i = 0; i < kc; i++) {
+          __global const VU *const from_b = (__global const VU *)(panel + i * bk);
+          ${" ".join(f"near[i * {NV} + {j}] = from_b[{j}];" for j in range(NV))}
+        }
+      else if (bk == 1 && kc >= ${VW})
+        for (int i0 = 0; i0 < kc; i0 += ${VW}) {
+          const int i = min(i0, kc - ${VW});
+          for (int j = 0; j < ${NV}; j++) {
+            __global const E *const square = panel + j * ${VW} * bn + i;
+            ${tile.turn(VW, lambda r: f"*(__global const VU *)(square + {r} * bn)")}
+            ${" ".join(f"near[(i + {t}) * {NV} + j] = {tile.module.turned(VW, t)};" for t in range(VW))}
+          }
+        }
+      else
+        for (long i = 0; i < kc; i++)
+          for (long j = 0; j < ${NR}; j++) ((E *)near)[i * ${NR} + j] = panel[i * bk + j * bn];
       for (int r = first; r < last; r++) {
         const V *y = near;
         V *const kept = sums + ((q - left) * tiles + r - first) * ${MR * NV};

@@ -2,9 +2,9 @@
 HOST = ("little launches in the calling thread, with nothing to hand over (recording a 16 x 16 add 3.2 to 2.3 us, with its launch 14.2 to 8.5); layouts "
         "worked out once per shapes and strides (a broadcast flush 5 us less). Both in use.")
 PRODUCTS = ("blocks of b next to each other, k in blocks of 256 in place of 128, whole tiles written as vectors (median GFLOP/s of 64 x 512 x 512 from 69 "
-            "to 98, of 256^3 from 90 to 98), rows of a transposed a copied as vectors, 32 rows of tiles by four panels for a work-item "
-            "(4096: 149 to 215 GFLOP/s), a transposed b turned in squares of vectors (64 x 128: 0.63 to 0.36 ms): in use. Other tiles, deeper blocks, reading "
-            "b's next block ahead and larger pages were no better.")
+            "to 98, of 256^3 from 90 to 98), rows of a transposed a copied as vectors, 32 rows of tiles by four panels for a work-item (4096: 149 to 215 "
+            "GFLOP/s), a transposed b turned in squares of vectors by who needs it (64 of 128 1.2, 64 x 512 x 784 1.3 times as fast), shares by an estimate "
+            "in cycles (a transposed a of 128 columns 1.5): in use. Other tiles, deeper blocks, reading b's next block ahead and larger pages: no gain.")
 POINTWISE = ("results of 48 MiB and more past the caches (copy 6.6 to 5.1 ms, mul 8.5 to 7.8, cat 6.7 to 3.9; exp, tanh, silu the same), shorter formulas, "
              "eight vectors a turn (exp 8.3 to 5.7 ms, to half 8.9 to 4.0), vectors of 512 bits where there are such (gelu 4.0 to 2.7): in use. Two, four, "
              "eight streams where something is written: no gain. Sums of two arrays with vectors of 512 bits: half as fast.")
