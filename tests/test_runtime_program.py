@@ -16,9 +16,9 @@ import pytest
 from processes import run_python
 
 from cltorch.codegen import fusion
-from cltorch.dtype import float32
+from cltorch.dtype import float16, float32
 from cltorch.errors import BuildError
-from cltorch.runtime import builtins, program
+from cltorch.runtime import builtins, processor, program
 from cltorch.runtime.device import Device, devices, get, host
 from cltorch.runtime.program import Store, build, cache_key, pack, unpack
 
@@ -173,6 +173,19 @@ def test_loops_use_whole_vectors(dev: Device, folder: Path, monkeypatch: pytest.
         build(dev, source, "exp").kernel("map")
         wide.append(len(re.findall(rb"\x62[\x00-\xff][\x00-\xff][\x40-\x5f\xc0-\xdf]", machine_code(newest(folder)), re.DOTALL)))  # EVEX, 512 bits
     assert wide[0] > 10 * wide[1] + 100
+
+
+def test_halves_are_converted_by_the_processor(dev: Device, folder: Path) -> None:
+    if dev.platform_name != "Portable Computing Language" or "f16c" not in processor.instructions():
+        pytest.skip(f"{dev.name} isn't PoCL on a processor with F16C")
+    step = fusion.Step("x", ("x",), (("leaf", 0),), float32, float16)
+    source = fusion.render_chain(fusion.Chain((step,), ((float32, fusion.DENSE),), (0,), fusion.DENSE, 0, False), "wide")
+    found = []
+    for text in (source, source.removeprefix(fusion.HALVES)):
+        forget()
+        build(dev, text, "cast").kernel("map")
+        found.append(len(re.findall(rb"\xc4[\x00-\xff]\x7d\x1d", machine_code(newest(folder)), re.DOTALL)))  # vcvtps2ph of 256 bits
+    assert found[0] >= 4 * found[1] + 4
 
 
 def test_groups_are_stated_at_the_begin_of_kernels_that_declare_them() -> None:

@@ -12,6 +12,10 @@ from .templates import library_files, render
 
 # How a leaf or output lies in memory relative to the launch's row-major element number.
 DENSE, SHIFTED, SINGLE, UNIT, CONSTANT, STRIDED = range(6)
+HALVES = """#if defined(POCL_DEVICE_ADDRESS_BITS) && defined(__F16C__)
+#define HALF_INSTRUCTIONS
+#endif
+"""  # in front of a chain whose loops ask for vectors: elsewhere in PoCL they would be slow calls, and others' compilers were not tried
 LABORIOUS = frozenset(f"common/{name}.mako" for name in ("exponential", "power", "special", "trigonometry"))  # functions that take longer than memory
 
 
@@ -133,8 +137,10 @@ def render_chain(chain: Chain, strategy: str) -> str:
     streamed = [ctype(chain.steps[k].result).storage for k in chain.outputs] if chain.streamed else []
     text = "\n".join(body)
     widest = max(step.compute.itemsize for step in chain.steps) if library_files(text) & LABORIOUS else 0
-    return render("pointwise/map", strategy, parameters=_parameters(chain, index) + scalars, hoisted=hoisted, body=text, rank=chain.rank,
-                  bases=_bases(chain), I=index, streamed=streamed, interleave=8 if len(chain.steps) <= 2 else 4, widest=widest)
+    halves = strategy == "wide" and "to_half_f32(" in text
+    source = render("pointwise/map", strategy, parameters=_parameters(chain, index) + scalars, hoisted=hoisted, body=text, rank=chain.rank,
+                    bases=_bases(chain), I=index, streamed=streamed, interleave=8 if len(chain.steps) <= 2 else 4, widest=widest, halves=halves)
+    return HALVES + source if halves else source
 
 
 def _leaf(chain: Chain, n: int) -> str:

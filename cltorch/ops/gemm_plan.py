@@ -18,8 +18,6 @@ LOCAL_BYTES = 32 * 1024
 SMALL = 32 * 1024  # multiplications below which one simple launch beats packing
 MOST = 1 << 35  # multiplications of a GPU's launch: a third of a second at 100 G a second, well below any watchdog's patience
 DEEP = {"panel_local": 128, "panel_half": 512, "panel_packed": 512}  # KC with vectors of 64 bytes: copies fit the first cache, panels the second
-
-
 TALL, BIG = 1024, 1 << 19  # rows of a, elements of b, from which a b whose rows aren't contiguous is turned once for all, in a launch of its own
 ITEMS_PER_UNIT = 4  # work-items to have for each compute unit, so that none waits long for the last
 ROWS = 32  # rows of tiles that a work-item of matmul/panel may have
@@ -132,7 +130,7 @@ def shared(down: int, across: int, units: int, way: str, along: bool, unit: bool
     high, wide, line = tile["MR"], tile["NV"], tile["NV"] * tile["VW"]
     best = (inf, 1, 1)
     for panels in (1 << i for i in range(min(across, tile["TILES"]).bit_length())):
-        turned = 0.0 if along else 3.2 if panels == 1 else 4.2
+        turned = 0.0 if along or way == "panel_packed" else 4.2 if way == "panel_local" and panels > 1 else 3.2
         copied = 0.0 if way != "panel_local" else wide * panels * (2.0 if unit else 5.5)
         for tiles in range(1, min(ROWS, tile["TILES"] // panels, down) + 1):
             each = tiles * (panels * high * wide / 2 + turned) + copied + FAR * (tiles * high + panels * line)

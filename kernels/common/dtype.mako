@@ -1,6 +1,8 @@
 <%doc>
 Conversions between element types: float16 and bfloat16 (ushorts in memory) to and from float in integer arithmetic, so that no
 device needs cl_khr_fp16, and the conversions C leaves undefined. Called through CType.load, store, round and cast.
+HALF_INSTRUCTIONS (codegen/fusion.py): clang's own rounding to float16, an instruction of the processor, in loops that ask for vectors. Its way back isn't
+used: clang would then add and multiply as float16, number by number.
 Suffix rule: from_half_f32(ushort) -> float, to_half_f32(float) -> ushort, round_half_f32(float) -> float, from_<source>_<target>(x).
 </%doc>
 
@@ -20,23 +22,31 @@ static inline float from_half_f32(ushort h) {
 ## rounded significand in the low bits of the sum.
 <%def name="to_half(t, wide)">
 % if t.s == "f32":
+#ifdef HALF_INSTRUCTIONS
+static inline ushort to_half_f32(float x) { ushort h; __builtin_store_halff(x, (half *)&h); return h; }
+#else
 static inline ushort to_half_f32(float x) {
   const int bits = as_int(x) & 0x7fffffff, own = bits & 0x7f800000, power = own > (113 << 23) ? own : 113 << 23;
   const uint magic = (uint)power + (13u << 23), rounded = as_uint(as_float(bits) + as_float(magic)) - magic;
   const int finite = (power >> 13) - (113 << 10) + (int)(rounded & 0xffffu), beyond = bits > 0x7f800000 ? 0x7e00 : 0x7c00;
   return (ushort)((bits >= (143 << 23) ? beyond : finite) | ((as_int(x) >> 16) & 0x8000));
 }
+#endif
 % endif
 </%def>
 
 ## What storing and loading a half gives, without the packing: the sum of to_half in float, infinity from halfway beyond 65504 on.
 <%def name="round_half(t, wide)">
 % if t.s == "f32":
+#ifdef HALF_INSTRUCTIONS
+static inline float round_half_f32(float x) { return from_half_f32(to_half_f32(x)); }
+#else
 static inline float round_half_f32(float x) {
   const int bits = as_int(x) & 0x7fffffff, own = bits & 0x7f800000, power = own > (113 << 23) ? own : 113 << 23;
   const float size = as_float(bits), magic = as_float((uint)power + (13u << 23)), rounded = (size + magic) - magic;
   return as_float(as_int(size >= 65520.0f ? INFINITY : rounded) | (as_int(x) & (int)0x80000000u));
 }
+#endif
 % endif
 </%def>
 

@@ -64,8 +64,7 @@ void ${kname}(__global const ${dtype.storage} *restrict src, const long start, c
       const int i = min(i0, to - ${VW});
       for (int r = 0; r < ${R}; r += ${VW}) {
         __global const E *const square = (__global const E *)p + r * step + i;
-        ${tile.turn(VW, lambda r: f"*(__global const VU *)(square + {r} * step)")}
-        ${" ".join(f"*(__global VU *)(q + (long)(i + {t}) * {R} + r) = {tile.module.turned(VW, t)};" for t in range(VW))}
+        ${tile.turn(VW, lambda t: f"*(__global const VU *)(square + {t} * step)", lambda t: f"*(__global VU *)(q + (long)(i + {t}) * {R} + r)")}
       }
     }
     return;
@@ -230,8 +229,7 @@ void panel_local(
           const int i = min(i0, kc - ${VW});
           for (int j = 0; j < ${NV}; j++) {
             __global const E *const square = panel + j * ${VW} * bn + i;
-            ${tile.turn(VW, lambda r: f"*(__global const VU *)(square + {r} * bn)")}
-            ${" ".join(f"near[(i + {t}) * {NV} + j] = {tile.module.turned(VW, t)};" for t in range(VW))}
+            ${tile.turn(VW, lambda t: f"*(__global const VU *)(square + {t} * bn)", lambda t: f"near[(i + {t}) * {NV} + j]")}
           }
         }
       else

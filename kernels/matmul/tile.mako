@@ -6,11 +6,6 @@ complex types in two planes, c<row>_<vector>_re and _im. Integers are summed as 
 does), halves as floats.
 </%doc>
 <%!
-def turned(VW, i):
-    """The name of column i after ``turn``."""
-    return f"u{VW.bit_length() - 1}_{i}"
-
-
 def lane(t):
     """The C type of one lane of a sum."""
     if t.is_complex:
@@ -50,17 +45,20 @@ typedef ${lane(t)}${VW} V;
 typedef ${lane(t)}${VW} VU __attribute__((aligned(sizeof(${lane(t)}))));
 </%def>
 
-## The rows of a square of VW by VW elements, read as ``rows(i)``, become its columns ``turned(VW, i)``: each turn interleaves the first half of the
+## A square of VW by VW elements is turned: row(i) reads a row of it, column(i) is where a column goes. Each turn interleaves the first half of the
 ## vectors with the second, which is a shuffle a vector.
-<%def name="turn(VW, rows)">
+<%def name="turn(VW, row, column)">
 <% turns = VW.bit_length() - 1 %>
 % for i in range(VW):
-const V u0_${i} = ${rows(i)};
+const V u0_${i} = ${row(i)};
 % endfor
 % for turn in range(turns):
 % for i in range(VW):
 V u${turn + 1}_${i}; u${turn + 1}_${i}.even = u${turn}_${i // 2}.${"hi" if i % 2 else "lo"}; u${turn + 1}_${i}.odd = u${turn}_${i // 2 + VW // 2}.${"hi" if i % 2 else "lo"};
 % endfor
+% endfor
+% for i in range(VW):
+${column(i)} = u${turns}_${i};
 % endfor
 </%def>
 

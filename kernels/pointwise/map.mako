@@ -8,6 +8,7 @@ rank      0: every leaf and output is contiguous or one element. R > 0: coordina
 interleave vectors that one turn of a CPU's loop works on, where the compiler is clang: the constants of exp, tanh, ..., which don't fit into 16
           registers, are then read once for all of them, and there is other work while one waits. Rows may be short, so they get 2
 widest    bytes of the largest number that the chain computes with, where computing takes longer than memory; else 0
+halves    some number is converted from or to float16
 streamed  the outputs' types where they go past the caches (wide, rank 0): a block of them is computed in the first cache and stored from there
 I         index type, uint or ulong
 </%doc>
@@ -35,7 +36,7 @@ void map(${", ".join(parameters)})
 %     endfor
   for (${I} from = lo; from < hi; from += ${BLOCK}) {
     const ${I} count = hi - from < ${BLOCK} ? hi - from : ${BLOCK};
-    ${whole.loop(widest, interleave, interleave)}
+    ${whole.loop(widest, interleave, interleave, halves)}
     for (${I} j = 0; j < count; j++) {
       const ${I} i = from + j;
 ${body}
@@ -45,7 +46,7 @@ ${body}
 %     endfor
   }
 %   elif rank == 0:
-  ${whole.loop(widest, interleave, interleave)}
+  ${whole.loop(widest, interleave, interleave, halves)}
   for (${I} i = lo; i < hi; i++) {
 ${body}
   }
@@ -70,7 +71,7 @@ ${body}
 %       endfor
     }
 %     endfor
-    ${whole.loop(widest, 2, 2)}
+    ${whole.loop(widest, 2, 2, halves)}
     for (${I} j = 0; j < length; j++) {
       const ${I} i = start + j;
 ${body}

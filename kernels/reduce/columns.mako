@@ -99,11 +99,11 @@ void columns(${dtype.parameters('data')}, ${on.results()}, const uint offset, co
 %   if kind == "value" and reduced == 1 and not dtype.chained:
 ## Four rows at a time, in their order: memory delivers four streams faster than one, and the accumulators are read and written once for all of them.
       if (hi - row >= 4) {
-        const uint step = merged * rs0;
+        const uint pitch = merged * rs0;
         for (uint l = 0; l < width; l++) {
           ${acc.c} sum = a0[l];
 %     for i in range(4):
-          { ${on.element("b", f"from + {i} * step + l{step}")} const ${acc.c} a = sum; sum = ${translate(combine, acc)}; }
+          { ${on.element("b", f"from + {i} * pitch + l{step}")} const ${acc.c} a = sum; sum = ${translate(combine, acc)}; }
 %     endfor
           a0[l] = sum;
         }
