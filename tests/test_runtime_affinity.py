@@ -11,7 +11,9 @@ from processes import run_python
 
 from cltorch.runtime import affinity
 from cltorch.runtime.device import get
+from cltorch.runtime.facts import is_pocl
 
+POCL = "Portable Computing Language"
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's threads")
 SHOW = """
 import os
@@ -27,7 +29,7 @@ PROCESSORS = sorted(os.sched_getaffinity(0)) if sys.platform.startswith("linux")
 @pytest.mark.parametrize("choice,expected", [({}, PROCESSORS), ({"POCL_AFFINITY": "0"}, []), ({"POCL_MAX_PTHREAD_COUNT": str(len(PROCESSORS) + 1)}, [])])
 def test_each_thread_of_pocl_has_a_processor(choice: dict[str, str], expected: list[int]) -> None:
     dev = get("cuda")
-    if dev.platform_name != affinity.DRIVER or not dev.name.startswith(("pthread", "cpu")) or len(PROCESSORS) == 1:
+    if not is_pocl(dev.platform_name) or not dev.name.startswith(("pthread", "cpu")) or len(PROCESSORS) == 1:
         pytest.skip("PoCL's threads on several processors")
     done = run_python(SHOW, **choice)
     assert done.stdout.strip() == str(expected), done.stderr
@@ -44,14 +46,14 @@ def waiting() -> Iterator[list[threading.Thread]]:
         thread.join()
 
 
-@pytest.mark.parametrize("driver", [affinity.DRIVER, "Another"])
+@pytest.mark.parametrize("driver", [POCL, "Another"])
 def test_only_one_driver_s_threads_are_moved(waiting: list[threading.Thread], driver: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(affinity.CHOICE, raising=False)
     with affinity.spread(driver):
         for thread in waiting:
             thread.start()
     where = [os.sched_getaffinity(thread.native_id or 0) for thread in waiting]
-    assert where == [{processor} if driver == affinity.DRIVER else set(PROCESSORS) for processor in PROCESSORS]
+    assert where == [{processor} if driver == POCL else set(PROCESSORS) for processor in PROCESSORS]
 
 
 def test_where_the_system_refuses(waiting: list[threading.Thread], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +63,7 @@ def test_where_the_system_refuses(waiting: list[threading.Thread], monkeypatch: 
     monkeypatch.delenv(affinity.CHOICE, raising=False)
     monkeypatch.setattr(os, "sched_setaffinity", refuse)
     monkeypatch.setenv("CLTORCH_DEBUG", "1")
-    with affinity.spread(affinity.DRIVER):
+    with affinity.spread(POCL):
         for thread in waiting:
             thread.start()
     assert "stays where the system puts it: not here" in capfd.readouterr().err

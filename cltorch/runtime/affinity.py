@@ -12,9 +12,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from .facts import clean, is_pocl
 from .observe import debug
 
-DRIVER = "Portable Computing Language"
 TASKS = Path("/proc/self/task")  # Linux's list of the process's threads
 CHOICE = "POCL_AFFINITY"
 
@@ -25,7 +25,7 @@ def spread(driver: str) -> Iterator[None]:
 
     The user's choice stays: POCL_AFFINITY=0 leaves them where the system puts them. ``driver``: the platform's name; others start threads that only wait.
     """
-    if driver != DRIVER or CHOICE in os.environ or not TASKS.is_dir():
+    if not is_pocl(clean(driver)) or CHOICE in os.environ or not TASKS.is_dir():
         yield
         return
     before = _threads()

@@ -55,6 +55,10 @@ def ask(platform: Any, dev: Any) -> Facts:
     return Facts(**told)
 
 
+def is_pocl(platform_name: str) -> bool:
+    return platform_name.lower() == "portable computing language"
+
+
 def clean(text: str) -> str:
     """Driver strings come with trailing blanks and NULs."""
     return " ".join(text.replace("\0", " ").split())

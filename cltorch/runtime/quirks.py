@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .facts import Facts
+from .facts import Facts, is_pocl
 
 FEATURES = {
     "device": "it isn't used unless CLTORCH_DEVICES names it",
@@ -30,10 +30,6 @@ class Quirk(NamedTuple):
     evidence: str
 
 
-def _is_pocl(facts: Facts) -> bool:
-    return facts.platform_name.lower() == "portable computing language"
-
-
 TABLE = (
     Quirk("fpga_emulator", lambda facts: "fpga emulation" in facts.name.lower(), frozenset({"device"}),
           "an emulator for the designers of FPGA kernels: it runs on the CPU, slowly, and is often listed first",
@@ -46,15 +42,15 @@ TABLE = (
           frozenset({"char_constants"}),
           "Mesa 22.3's compiler crashes or computes nonsense where an 8-bit value and a constant meet in ?: (o[i] = x < 0 ? 7 : x)",
           "tests/test_faults.py::test_a_constant_that_meets_a_char"),
-    Quirk("pocl_group_loop", lambda facts: _is_pocl(facts) and facts.driver_version.startswith("3.0"), frozenset({"group_loop"}),
+    Quirk("pocl_group_loop", lambda facts: is_pocl(facts.platform_name) and facts.driver_version.startswith("3.0"), frozenset({"group_loop"}),
           "PoCL 3.0's generic machine code has three loops over a group's work-items and unrolls them around the kernel's own, even where the kernel declares "
           "a group of one: six times the instructions, and twice the time to compile",
           "tests/test_runtime_program.py::test_a_declared_group_is_compiled_without_loops_around_it"),
-    Quirk("pocl_loop_vectors", lambda facts: _is_pocl(facts) and facts.native_vector_width_float == 16, frozenset({"loop_vectors"}),
+    Quirk("pocl_loop_vectors", lambda facts: is_pocl(facts.platform_name) and facts.native_vector_width_float == 16, frozenset({"loop_vectors"}),
           "clang's loops use vectors of 256 bits where the processor has 512, for the sake of older ones' clocks: exp, tanh and gelu of 4 M floats take "
           "1.4 to 1.9 times as long on a Zen 5",
           "tests/test_runtime_program.py::test_loops_use_whole_vectors"),
-    Quirk("pocl_header", _is_pocl, frozenset({"header"}),
+    Quirk("pocl_header", lambda facts: is_pocl(facts.platform_name), frozenset({"header"}),
           "it reads clang's declarations of all 14,000 built-in functions for each program: 75 of the 88 ms that a small one takes",
           "tests/test_runtime_program.py::test_short_declarations_save_the_compiler_a_megabyte"),
 )

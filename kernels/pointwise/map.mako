@@ -8,7 +8,7 @@ rank      0: every leaf and output is contiguous or one element. R > 0: coordina
 interleave vectors that one turn of a CPU's loop works on, where the compiler is clang: the constants of exp, tanh, ..., which don't fit into 16
           registers, are then read once for all of them, and there is other work while one waits. Rows may be short, so they get 2
 widest    bytes of the largest number that the chain computes with, where computing takes longer than memory; else 0
-halves    some number is converted from or to float16
+halves    some result is rounded to float16
 streamed  the outputs' types where they go past the caches (wide, rank 0): a block of them is computed in the first cache and stored from there
 I         index type, uint or ulong
 </%doc>

@@ -3,26 +3,23 @@ The length of a loop's vectors, shared by templates: only defs, no kernel. clang
 they ask. WHOLE_VECTORS: bytes of the processor's, defined where the compiler has to be told (runtime/quirks.py).
 </%doc>
 ## Before a loop: so many vectors a turn, or ``whole`` of the processor's longest. size: bytes of the largest number that the loop computes with, where
-## that takes longer than memory; else 0, and the loop doesn't ask. halves: it converts them, for which clang's estimate sees no vectors.
+## that takes longer than memory; else 0, and the loop doesn't ask. halves: it rounds to them, for which clang's estimate sees no vectors: two of 256 bits.
 <%def name="loop(size, count, whole, halves=False)">
 % if size:
 #ifdef WHOLE_VECTORS
 #pragma clang loop vectorize_width(WHOLE_VECTORS / ${size}) interleave_count(${whole})
 #else
-${usual(count, halves)}
-#endif
-% else:
-${usual(count, halves)}
 % endif
-</%def>
-<%def name="usual(count, halves)">
 % if halves:
 #ifdef HALF_INSTRUCTIONS
 #pragma clang loop vectorize_width(16) interleave_count(${max(1, count // 2)})
 #else
+% endif
 #pragma clang loop interleave_count(${count})
+% if halves:
 #endif
-% else:
-#pragma clang loop interleave_count(${count})
+% endif
+% if size:
+#endif
 % endif
 </%def>

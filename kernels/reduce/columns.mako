@@ -51,6 +51,17 @@ if (n${level} > 0) {
 ${clear(level)}
 </%def>
 
+## ``rows`` rows that follow each other go into the accumulators, in their order.
+<%def name="take(rows)">
+for (uint l = 0; l < width; l++) {
+          ${acc.c} sum = a0[l];
+% for i in range(rows):
+          { ${on.element("b", f"from + {i} * pitch + l{step}" if i else f"from + l{step}")} const ${acc.c} a = sum; sum = ${translate(combine, acc)}; }
+% endfor
+          a0[l] = sum;
+        }
+</%def>
+
 <%def name="lane(l)"><%
   names = [f"{f}{levels - 1}[{l}]" for f in (reversed(fields) if kind == "pair" else fields)] + (["n2"] if kind == "moments" else [])
   return f"((acc_t){{{', '.join(names)}}})"
@@ -100,18 +111,12 @@ void columns(${dtype.parameters('data')}, ${on.results()}, const uint offset, co
 ## Four rows at a time, in their order: memory delivers four streams faster than one, and the accumulators are read and written once for all of them.
       if (hi - row >= 4) {
         const uint pitch = merged * rs0;
-        for (uint l = 0; l < width; l++) {
-          ${acc.c} sum = a0[l];
-%     for i in range(4):
-          { ${on.element("b", f"from + {i} * pitch + l{step}")} const ${acc.c} a = sum; sum = ${translate(combine, acc)}; }
-%     endfor
-          a0[l] = sum;
-        }
+        ${take(4)}
         row += 3;
       } else
 %   endif
 %   if kind == "value":
-      for (uint l = 0; l < width; l++) { ${on.element("b", f"from + l{step}")} const ${acc.c} a = a0[l]; a0[l] = ${translate(combine, acc)}; }
+      ${take(1)}
 %   elif kind == "pair":
       for (uint l = 0; l < width; l++) {
         ${on.element("v", f"from + l{step}")}
