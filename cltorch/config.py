@@ -29,6 +29,8 @@ TABLE = {v.name: v for v in (
     Variable("DUMP", str, "", "a folder that receives every rendered kernel and a stand-alone reproducer per launch"),
     Variable("CACHE_DIR", str, "", "where compiled kernels are kept (default: the user's cache folder)"),
     Variable("CACHE_SIZE", int, 256, "megabytes of compiled kernels kept on disk; 0 switches the disk cache off"),
+    Variable("BUILDERS", int, "", "how many other processes may compile kernels while the program goes on, 0 for none (default: as many as there are "
+                                  "processors, 8 at most; PoCL)"),
     Variable("PROFILE", str, "", "a JSON file of tuned kernel parameters, written by tools/tune.py"),
 )}
 

@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def variable_rows() -> str:
     """The README's table of environment variables, from config.py."""
-    rows = [f"| `CLTORCH_{v.name}` | {'on' if v.default is True else '`' + str(v.default) + '`' if v.default not in ('', False) else 'off'} | {v.help} |" for v in config.TABLE.values()]
-    return "\n".join(rows)
+    defaults = {True: "on", False: "off", "": "unset"}
+    return "\n".join(f"| `CLTORCH_{v.name}` | {defaults.get(v.default) or f'`{v.default}`'} | {v.help} |" for v in config.TABLE.values())
 
 
 def test_readme_lists_the_variables() -> None:

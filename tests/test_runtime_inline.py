@@ -202,8 +202,6 @@ def fresh(dev: Device, tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def test_one_compilation_serves_both(dev: Device, fresh: list[object]) -> None:
-    program._inline_example(dev)
-    del fresh[:]
     block = dev.allocator.allocate(8)
     kernel = build(dev, STEP + "// both", "test/both").kernel("step_")
     dev.fill(block.mem, np.float32(0), 4)
@@ -213,9 +211,7 @@ def test_one_compilation_serves_both(dev: Device, fresh: list[object]) -> None:
 
 
 def test_a_binary_that_the_second_driver_refuses(dev: Device, fresh: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
-    program._inline_example(dev)
-    del fresh[:]
-    monkeypatch.setattr(inline, "relabelled", lambda binary, like: b"not a binary")
+    monkeypatch.setattr(inline, "relabelled", lambda *_: b"not a binary")
     block = dev.allocator.allocate(4)
     dev.fill(block.mem, np.float32(0), 4)
     kernel = build(dev, STEP + "// refused", "test/refused").kernel("step_")

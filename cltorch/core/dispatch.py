@@ -36,7 +36,7 @@ def kernel(dev: Device, template: str, entry: str | None = None, **params: Any) 
             if isinstance(value, dtype):
                 dev.require(value)
         entry = entry or template.rsplit("/", 1)[-1]
-        found = _kernels[key] = program.build(dev, render(template, dev.strategy, **{**tuned(dev, template), **params}), template).kernel(entry)
+        found = _kernels[key] = program.build(dev, render(template, dev.strategy, **{**tuned(dev, template), **params}), template, later=True).kernel(entry)
     return found
 
 

@@ -299,7 +299,7 @@ def _sources(key: list[int]) -> list[list[tuple[str, int]]]:
 
 def _build(walk: _Walk, dev: Device, codes: list[int], written: list[int], out_layout: int, rank: int, large: bool, streamed: bool) -> Any:
     chain = _chain(walk, dev, codes, written, out_layout, rank, large, streamed)
-    return program.build(dev, render_chain(chain, dev.strategy), "+".join(v.instruction.name for v in walk.steps)).kernel("map")
+    return program.build(dev, render_chain(chain, dev.strategy), "+".join(v.instruction.name for v in walk.steps), later=True).kernel("map")
 
 
 def _chain(walk: _Walk, dev: Device, codes: list[int], written: list[int], out_layout: int = DENSE, rank: int = 0, large: bool = False,

@@ -212,9 +212,9 @@ class Allocator:
         if self.reserved + size > device.global_mem_size:
             raise MemoryError(f"the device has {human_bytes(device.global_mem_size)}")
         mem = cl.Buffer(device.context, cl.mem_flags.READ_WRITE, size)
-        device.submission.command(4, cl.enqueue_fill_buffer, mem, np.uint32(0), 0, 4)
+        device.submission.ahead(4, cl.enqueue_fill_buffer, mem, np.uint32(0), 0, 4)
         if size >= TOUCH_AND_WAIT:
-            device.queue.finish()
+            device.submission.queue.finish()
         return mem
 
     def out_of_memory(self, nbytes: int, error: BaseException) -> OutOfMemoryError:

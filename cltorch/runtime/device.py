@@ -5,6 +5,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from .submission import LITTLE_BYTES, Line, Submission
 
 __all__ = ["Device", "current_index", "default_device", "device", "devices", "get", "host", "resolve", "set_current_index", "set_default_device"]
 LAUNCHERS: list[Callable[[Device], None]] = []  # the layer that records operators adds what launches them
+COPIED = 1 << 24  # bytes for the device that are copied, so that they can wait in line while the caller goes on
 LATE = ("allocator", "context", "queues", "shares_host", "staged", "submission")
 
 
@@ -290,7 +292,7 @@ class Device:
         event = self._command("write", array.nbytes, cl.enqueue_copy, buffer, array, dst_offset=byte_offset, is_blocking=False)
         if blocking:
             self._await(event)
-        else:
+        elif event is not None:
             self.inflight.append(event)  # keeps the array alive
 
     def copy(self, dst: Any, src: Any, nbytes: int, dst_off: int = 0, src_off: int = 0) -> None:
@@ -326,6 +328,11 @@ class Device:
                 args = args[0], args[1].copy()
                 self._await(self.guard("write memory", self.submission.command, nbytes, command, *args, **keywords))
             self._recorder.command(nbytes, command, args, keywords)
+            return None
+        if what != "read" and nbytes <= COPIED and self.submission.waiting and not self.submission.advance():
+            if what == "write":
+                args = args[0], args[1].copy()
+            self.submission.follow(partial(self.guard, f"{what} memory", command), args, keywords)
             return None
         if what == "read" and nbytes <= LITTLE_BYTES:
             self.guard("finish its work", self.submission.settle)  # then the copy needs none of the driver's threads

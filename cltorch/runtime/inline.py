@@ -50,6 +50,16 @@ def open_queue(context: Any, device: Any) -> Any:
     return queue if ended else None
 
 
-def relabelled(binary: bytes, like: bytes) -> bytes:
-    """A program that was compiled for one of the two devices, for the one that ``like`` was compiled for."""
-    return binary[:DEVICE_MARK.start] + like[DEVICE_MARK] + binary[DEVICE_MARK.stop:]
+def relabelled(binary: bytes, device: Any, other: Any) -> bytes | None:
+    """A program that was compiled for ``device``, for ``other``; None where PoCL marks its binaries in another way."""
+    if binary[DEVICE_MARK] != _mark(device):
+        return None
+    return binary[:DEVICE_MARK.start] + _mark(other) + binary[DEVICE_MARK.stop:]
+
+
+def _mark(device: Any) -> bytes:
+    """The FNV-1 hash of driver, target and processor, with which a device's version ends (PoCL 3.0, pocl_binary.c)."""
+    mark = 0xCBF29CE484222325
+    for value in device.version.rpartition(" ")[2].encode():
+        mark = (mark * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF) ^ value
+    return mark.to_bytes(8, "little")

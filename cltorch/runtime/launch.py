@@ -17,10 +17,10 @@ import pyopencl as cl
 from ..errors import BuildError
 from . import faults
 from .observe import memory_of
+from .submission import Line, Submission
 
 if TYPE_CHECKING:
     from .program import Program
-    from .submission import Line
 
 BUILD_LOCK = threading.RLock()  # some drivers crash when two threads compile in one context, at a build or at a first launch
 SCALARS = {
@@ -66,7 +66,7 @@ class Kernel:
     Raises LaunchError where the driver refuses, DeviceLostError where the device is gone, OutOfMemoryError.
     """
 
-    __slots__ = ("__weakref__", "_cl_kernel", "arguments", "device", "inline", "launch", "lock", "name", "program", "waits", "warm")
+    __slots__ = ("__weakref__", "_cl_kernel", "arguments", "device", "enter", "inline", "launch", "lock", "name", "program", "warm")
 
     def __init__(self, program: Program, entry: str) -> None:
         self.program, self.device, self.name = program, program.device, entry
@@ -79,8 +79,7 @@ class Kernel:
         self.device.kernels.append(self)
 
     def __call__(self, global_size: tuple, local_size: tuple | None, *args: Any) -> None:
-        submission = self.device.submission
-        (submission.add if self.waits else submission.at_once)(self, global_size, local_size, args)
+        self.enter(self.device.submission, self, global_size, local_size, args)
 
     def submit(self, queue: Any, global_size: tuple, local_size: tuple | None, args: tuple) -> Any:
         """Hand a launch to the driver. Returns its event, None where a recorder took it."""
@@ -122,6 +121,10 @@ class Kernel:
         return tuple(fitted)
 
     @property
+    def is_built(self) -> bool:
+        return self.program.built.is_ready
+
+    @property
     def cl_kernel(self) -> Any:
         """The kernel object for the device's queues."""
         if self._cl_kernel is None:
@@ -138,10 +141,16 @@ class Kernel:
         return handle
 
     def choose(self) -> None:
-        """Pick the path of ``__call__``: bare, first launch, or watched. Bare launches on a CPU may run in this thread or wait for each other."""
+        """Pick the path of ``__call__``: bare, first launch, or watched. Bare launches wait in line for the compiler; on a CPU they may run in this
+        thread or wait for each other."""
         device = self.device
         bare = device.recorder is None and not device.observers and not device.staged
-        self.waits = bare and device.strategy == "wide" and (self.warm or device.submission.home is not None)
+        if bare and not self.is_built:
+            self.enter = Submission.hold
+        elif bare and device.strategy == "wide" and (self.warm or device.submission.home is not None):
+            self.enter = Submission.add
+        else:
+            self.enter = Submission.at_once
         if not bare:
             self.launch = self._watched
         else:

@@ -62,6 +62,16 @@ def chosen() -> list[Found]:
     return select(survey())
 
 
+def find(platform_name: str, name: str, version: str) -> Any:
+    """The OpenCL device with these facts. Raises LookupError."""
+    for platform in platforms():
+        if clean(platform.name) == platform_name:
+            for entry in (e for dev in _devices_of(platform) for e in _judge(platform, dev)):
+                if (entry.facts.name, entry.facts.version) == (name, version):
+                    return entry.device
+    raise LookupError(f"no device {name} ({version}) of {platform_name}")
+
+
 def _devices_of(platform: Any) -> list[Any]:
     try:
         with inline.offered(), affinity.spread(platform.name):

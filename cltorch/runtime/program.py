@@ -19,6 +19,7 @@ import pyopencl as cl
 from .. import config
 from ..errors import BuildError
 from . import builtins, faults, inline
+from .builders import NO_CACHE, Job, most
 from .launch import BUILD_LOCK, Kernel
 from .observe import debug, dump_source
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from .device import Device
 
 OPTIONS = ("-cl-std=CL1.2",)
-NO_CACHE: Any = False             # pyopencl keeps a cache of its own, without the code that is generated at a launch
 MAGIC = b"cltorch-binary-2\n"
 FORMAT = "2"                    # part of the key: a change of what is stored makes new files
 
@@ -35,14 +35,30 @@ class Built:
     """What the driver made of one source in one context; the "cpu" and "cuda" devices of one processor share it.
 
     ``programs``: by OpenCL device, as far as they were needed. ``binary``: what more are made from. ``generated``: it holds the kernels' machine
-    code, too, which some drivers generate at a first launch.
+    code, too, which some drivers generate at a first launch. ``job``: its compilation, while that is still to be done.
     """
 
-    __slots__ = ("binary", "generated", "key", "programs")
+    __slots__ = ("binary", "generated", "job", "key", "programs")
 
     def __init__(self, key: str, binary: bytes | None) -> None:
-        self.key, self.binary, self.generated = key, binary, binary is not None
+        self.key = key
+        self.hold(binary)
+        self.job: Job | None = None
         self.programs: dict[Any, Any] = {}
+
+    def hold(self, binary: bytes | None) -> None:
+        self.binary, self.generated = binary, binary is not None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing is left to compile."""
+        return self.job is None or self.job.done.is_set()
+
+    def finish(self) -> None:
+        """Compile, or wait for whoever does. What fails is compiled again by who needs it, for the error."""
+        if self.job is not None:
+            self.job.finish()
+            self.job = None
 
 
 class Program:
@@ -68,6 +84,7 @@ class Program:
         programs = self.built.programs
         if target not in programs:
             with BUILD_LOCK:
+                self.built.finish()
                 if target not in programs:
                     programs[target] = self._from_binary(target) or self._anew(target)
         return programs[target]
@@ -75,10 +92,10 @@ class Program:
     def _from_binary(self, target: Any) -> Any:
         """None where the driver refuses it."""
         device, binary = self.device, self.built.binary
+        if binary is not None and target == device.inline_device:
+            binary = inline.relabelled(binary, device.cl_device, target)
         if binary is None:
             return None
-        if target == device.inline_device:
-            binary = inline.relabelled(binary, _inline_example(device))
         try:
             return quietly(cl.Program(device.context, [target], [binary]), target, [])
         except cl.Error as error:
@@ -103,23 +120,28 @@ class Program:
         return found
 
 
-def build(device: Device, source: str, name: str = "", options: tuple[str, ...] = ()) -> Program:
-    """The program of ``source`` on ``device``: from memory, from the disk cache, or compiled. Raises BuildError."""
+def build(device: Device, source: str, name: str = "", options: tuple[str, ...] = (), later: bool = False) -> Program:
+    """The program of ``source`` on ``device``: from memory, from the disk cache, or compiled. Raises BuildError.
+
+    ``later``: it may still have to be compiled, by others meanwhile (builders.py), and whoever needs it first waits and gets the BuildError.
+    """
     options = OPTIONS + tuple(options)
     found = device.programs.get((source, options))
     if found is None:
         with BUILD_LOCK:
             found = device.programs.get((source, options))
             if found is None:
-                found = device.programs[source, options] = _program(device, source, name or "unnamed", options)
+                found = device.programs[source, options] = _program(device, source, name or "unnamed", options, later)
+    if not later and not (found.built.binary or found.built.programs):
+        _ = found.cl_program
     return found
 
 
-def _program(device: Device, source: str, name: str, options: tuple[str, ...]) -> Program:
+def _program(device: Device, source: str, name: str, options: tuple[str, ...], later: bool) -> Program:
     if config.get("DUMP"):
         dump_source(name, source)
     debug(4, f"source of {name}:\n{source}")
-    return Program(device, source, name, options, _built(device, _mended(device, source), name, options))
+    return Program(device, source, name, options, _built(device, _mended(device, source), name, options, later))
 
 
 def _mended(device: Device, source: str) -> str:
@@ -131,15 +153,35 @@ def _mended(device: Device, source: str) -> str:
     return state_groups(source) if "group_loop" in device.disabled else source
 
 
-def _built(device: Device, source: str, name: str, options: tuple[str, ...]) -> Built:
+def _built(device: Device, source: str, name: str, options: tuple[str, ...], later: bool) -> Built:
     sibling = _SHARED.get((device.context.int_ptr, source, options))
     if sibling is None:
         key = cache_key(device, source, options)
         sibling = Built(key, STORE.load(key))
         if sibling.binary is None:
-            _compile_into(sibling, device, source, name, options)
+            if later and "one_compiler" in device.disabled and most():
+                _put_off(sibling, device, source, name, options)
+            else:
+                _compile_into(sibling, device, source, name, options)
         _SHARED[device.context.int_ptr, source, options] = sibling
     return sibling
+
+
+def _put_off(built: Built, device: Device, source: str, name: str, options: tuple[str, ...]) -> None:
+    """Leave the compilation to whoever is first: a helper, or this process when it needs a program."""
+    def here() -> None:
+        try:
+            _compile_into(built, device, source, name, options)
+        except BuildError as error:
+            debug(1, f"{name} can't be built, as who needs it will be told: {error}")
+
+    def keep(binary: bytes) -> None:
+        debug(1, f"another process compiled {name} for {device.spec}")
+        built.hold(binary)
+        STORE.save(built.key, binary)
+
+    text, options_of_text = _shortened(device, source, options) if "header" in device.disabled else (source, options)
+    built.job = Job((device.platform_name, device.name, device.version), text, options_of_text, here, keep)
 
 
 def _compile_into(built: Built, device: Device, source: str, name: str, options: tuple[str, ...]) -> None:
@@ -147,32 +189,15 @@ def _compile_into(built: Built, device: Device, source: str, name: str, options:
     made = built.programs[device.cl_device] = _compile(device, source, name, options, device.cl_device)
     if STORE.limit or device.inline_device is not None:
         try:
-            built.binary = next(filter(None, made.get_info(cl.program_info.BINARIES)))
-            built.generated = True
+            binary = next(filter(None, made.get_info(cl.program_info.BINARIES)))
         except cl.Error as error:
             debug(1, f"{device.spec} has no binary of {name}: {error}")
             return
-        STORE.save(built.key, built.binary)
+        built.hold(binary)
+        STORE.save(built.key, binary)
 
 
 _SHARED: dict[tuple, Built] = {}
-
-
-def _inline_example(device: Device) -> bytes:
-    """Some binary for ``device.inline_device``."""
-    found = _EXAMPLES.get(device.context.int_ptr)
-    if found is None:
-        key = cache_key(device, "for the calling thread", ())
-        found = STORE.load(key)
-        if found is None:
-            made = _compile(device, "__kernel void nothing() {}", "nothing", OPTIONS, device.inline_device)
-            found = next(filter(None, made.get_info(cl.program_info.BINARIES)))
-            STORE.save(key, found)
-        _EXAMPLES[device.context.int_ptr] = found
-    return found
-
-
-_EXAMPLES: dict[int, bytes] = {}
 
 
 def cache_key(device: Device, source: str, options: tuple[str, ...]) -> str:
@@ -185,7 +210,8 @@ def _compile(device: Device, source: str, name: str, options: tuple[str, ...], t
     debug(1, f"compiling {name} for {device.spec}")
     if "header" in device.disabled:
         try:
-            return _compile_short(device, source, options, target)
+            text, more = _shortened(device, source, options)
+            return quietly(cl.Program(device.context, text), target, list(more))
         except cl.Error as error:  # a mistake in the source, which the whole way names, or a function that builtins.py lacks
             short = error
     try:
@@ -218,10 +244,9 @@ def state_groups(source: str) -> str:
     return _GROUPS.sub(stated, source)
 
 
-def _compile_short(device: Device, source: str, options: tuple[str, ...], target: Any) -> Any:
+def _shortened(device: Device, source: str, options: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     """With the declarations of what it calls only. The macro says that clang's header has been read."""
-    text = f"{builtins.declarations(source, device.has_fp64)}\n#line 1\n{source}"
-    return quietly(cl.Program(device.context, text), target, [*options, "-D_OPENCL_H_"])
+    return f"{builtins.declarations(source, device.has_fp64)}\n#line 1\n{source}", (*options, "-D_OPENCL_H_")
 
 
 def quietly(program: Any, target: Any, options: list[str]) -> Any:

@@ -17,6 +17,7 @@ FEATURES = {
     "group_loop": "kernels tell its compiler again that a work-group has the size that they declare",
     "loop_vectors": "loops of its kernels that compute more than they read say how wide their vectors are to be",
     "header": "its compiler gets declarations of the functions that a program calls instead of its own of all",
+    "one_compiler": "kernels that aren't in the cache are compiled by several processes, while launches that need them wait in line",
 }
 
 
@@ -53,6 +54,9 @@ TABLE = (
     Quirk("pocl_header", lambda facts: is_pocl(facts.platform_name), frozenset({"header"}),
           "it reads clang's declarations of all 14,000 built-in functions for each program: 75 of the 88 ms that a small one takes",
           "tests/test_runtime_program.py::test_short_declarations_save_the_compiler_a_megabyte"),
+    Quirk("pocl_one_compiler", lambda facts: is_pocl(facts.platform_name), frozenset({"one_compiler"}),
+          "it compiles one kernel at a time in a process, however many threads ask, and takes 0.1 to 0.8 s for one",
+          "tests/test_runtime_builders.py::test_helpers_compile_what_waits"),
 )
 
 

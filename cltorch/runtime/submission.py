@@ -77,15 +77,29 @@ class Line:
             self.last = UNKNOWN
 
 
+class Transfer:
+    """A copy or fill that waits in line as a launch does; its other arguments are ``args`` there."""
+
+    __slots__ = ("command", "keywords")
+    is_built = True
+
+    def __init__(self, command: Callable, keywords: dict[str, Any]) -> None:
+        self.command, self.keywords = command, keywords
+
+    def submit(self, queue: Any, global_size: tuple, local_size: tuple | None, args: tuple) -> Any:
+        return self.command(queue, *args, **self.keywords)
+
+
 class Submission:
     """A device's current queue and the launches that wait for it, in order. ``line`` is ``home`` while its queue is the current one."""
 
-    __slots__ = ("home", "line", "lock", "queue", "unflushed", "waiting")
+    __slots__ = ("handing", "home", "line", "lock", "queue", "unflushed", "waiting")
 
     def __init__(self, queue: Any, home: Line | None = None) -> None:
         self.home = home
         self.unflushed = 0
-        self.waiting: deque[tuple[Kernel, tuple, tuple | None, tuple]] = deque()
+        self.handing = False
+        self.waiting: deque[tuple[Kernel | Transfer, tuple, tuple | None, tuple]] = deque()
         self.lock = threading.RLock()
         self.turn_to(queue)
 
@@ -98,6 +112,9 @@ class Submission:
         """Launch in this thread, now or with the next ones. Raises what ``Kernel.submit`` raises, for this launch or one that waited."""
         line = self.line
         if line is not None:
+            if self.waiting:
+                self.at_once(kernel, global_size, local_size, args)
+                return
             if math.prod(global_size) > LITTLE or not (line.last is None or line.is_idle()):
                 self.at_once(kernel, global_size, local_size, args)
                 return
@@ -109,12 +126,24 @@ class Submission:
             return
         self.waiting.append((kernel, global_size, local_size, args))
         if len(self.waiting) >= BURST or math.prod(global_size) > LITTLE:
-            self.drain()
+            self.advance()
+
+    def hold(self, kernel: Kernel, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
+        """Launch when the kernel has been built (builders.py)."""
+        if kernel.is_built:
+            kernel.choose()
+            kernel(global_size, local_size, *args)
+        else:
+            self.waiting.append((kernel, global_size, local_size, args))
 
     def at_once(self, kernel: Kernel, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
-        """Launch now, after what waits. Raises what ``Kernel.submit`` raises."""
-        if self.waiting:
-            self.drain()
+        """Launch now, or behind what waits for its kernel. Raises what ``Kernel.submit`` raises."""
+        if self.waiting and not self.advance():
+            self.waiting.append((kernel, global_size, local_size, args))
+        else:
+            self._launch(kernel, global_size, local_size, args)
+
+    def _launch(self, kernel: Kernel | Transfer, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
         if self.line is None:
             kernel.submit(self.queue, global_size, local_size, args)
         else:
@@ -128,6 +157,14 @@ class Submission:
         """``command(queue, ...)``, a copy or fill of so many bytes, after what waits. Returns its event."""
         if self.waiting:
             self.drain()
+        return self.ahead(nbytes, command, *args, **keywords)
+
+    def follow(self, command: Callable, args: tuple, keywords: dict[str, Any]) -> None:
+        """``command(queue, ...)`` behind what waits, some time after this returns."""
+        self.waiting.append((Transfer(command, keywords), (), None, args))
+
+    def ahead(self, nbytes: int, command: Callable, *args: Any, **keywords: Any) -> Any:
+        """``command`` before what waits, which doesn't know the memory yet."""
         line = self.line
         if line is None:
             return command(self.queue, *args, **keywords)
@@ -148,8 +185,24 @@ class Submission:
         return command(queue, **keywords)
 
     def drain(self) -> None:
-        """Hand over all that waits. Where a launch fails, its error is raised, and the next call goes on after it."""
+        """Hand over all that waits, built by then. Where a launch fails, its error is raised, and the next call goes on after it."""
+        self._hand_over(lambda: True)
+
+    def advance(self) -> bool:
+        """Hand over what waits up to the first kernel that isn't built. Whether nothing waits any more."""
+        self._hand_over(lambda: self.waiting[0][0].is_built)
+        return not self.waiting
+
+    def _hand_over(self, may: Callable[[], bool]) -> None:
         with self.lock:
-            while self.waiting:
-                kernel, global_size, local_size, args = self.waiting.popleft()
-                kernel.submit(self.queue, global_size, local_size, args)
+            if self.handing:  # by a finalizer that runs within a launch of this thread's
+                return
+            self.handing = True
+            try:
+                while self.waiting and may():
+                    try:
+                        self._launch(*self.waiting[0])
+                    finally:
+                        self.waiting.popleft()  # no sooner: another thread's launch must find that something waits
+            finally:
+                self.handing = False

@@ -1,0 +1,224 @@
+"""Kernels compiled by other processes while this one goes on.
+
+A first training step needs 30 to 40 kernels that no cache has. PoCL takes 0.1 to 0.8 s for one and compiles one at a time in a process, however
+many threads ask; meanwhile no other Python thread runs (pyopencl holds the GIL). So a kernel that isn't built yet is a ``Job``; launches that need
+it wait in line (submission.py), the program goes on, and helper processes compile what waits, one for each processor. On two cores the first
+step of a small ResNet took 13.9 s and takes 7.5; of a GPT 12.5 and 7.0.
+
+A helper is a new Python that opens the same device, gets texts and returns binaries. It ends after ``IDLE`` seconds without work, and with this process.
+"""
+from __future__ import annotations
+
+import atexit
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyopencl as cl
+
+from .. import config
+from . import platforms
+from .observe import debug
+
+MOST = 8          # helpers, each with a compiler of 100 to 200 MB
+BACKLOG = 2       # jobs that wait for each helper there is: more are worth another one's start, which takes half a second
+IDLE = 10.0
+Where = tuple[str, str, str]  # platforms.find
+NO_CACHE: Any = False  # pyopencl keeps a cache of its own, without the code that is generated at a launch
+BOOT = """
+import sys, types
+package = types.ModuleType("cltorch")  # without what the package imports for its users
+package.__path__ = [sys.argv[1]]
+sys.modules["cltorch"] = package
+from cltorch.runtime import builders
+builders.serve()
+"""
+
+
+class Job:
+    """A program that has to be compiled: ``text`` with ``options`` for the device that ``where`` names.
+
+    ``here()`` compiles it in this process, ``keep(binary)`` takes what a helper made; ``done`` is set after either, and where a helper failed.
+    """
+
+    __slots__ = ("done", "here", "keep", "options", "pool", "text")
+
+    def __init__(self, where: Where, text: str, options: tuple[str, ...], here: Callable[[], None], keep: Callable[[bytes], None]) -> None:
+        self.text, self.options, self.here, self.keep = text, options, here, keep
+        self.done = threading.Event()
+        self.pool = POOLS[where]
+        self.pool.add(self)
+
+    def finish(self) -> None:
+        """Return when it is done: compiled here, where no helper can."""
+        if self.pool.take(self):
+            try:
+                self.here()
+            finally:
+                self.done.set()
+        self.done.wait()
+
+
+class Pool:
+    """The jobs for a device that nobody has begun, oldest first, and the threads that hand them to helpers, one each; so many are ``ready``."""
+
+    def __init__(self, where: Where) -> None:
+        self.where = where
+        self.jobs: deque[Job] = deque()
+        self.changed = threading.Condition()
+        self.threads = self.ready = 0
+
+    def add(self, job: Job) -> None:
+        with self.changed:
+            self.jobs.append(job)
+            self.changed.notify()
+            if len(self.jobs) > BACKLOG * self.threads and self.threads < most():
+                self.threads += 1
+                threading.Thread(target=self._work, name="cltorch builder", daemon=True).start()
+
+    def take(self, job: Job) -> bool:
+        """Whether the caller has to compile ``job``, because no helper is there to do so."""
+        with self.changed:
+            alone = not self.ready and job in self.jobs
+            if alone:
+                self.jobs.remove(job)
+            return alone
+
+    def _next(self) -> Job | None:
+        """What to do next. None after a while without work: the helper goes."""
+        with self.changed:
+            if self.changed.wait_for(lambda: self.jobs, IDLE):
+                return self.jobs.popleft()
+            self.ready -= 1
+            return None
+
+    def _work(self) -> None:
+        """A helper's thread."""
+        job = None
+        try:
+            with Helper(self.where) as helper:
+                with self.changed:
+                    self.ready += 1
+                while (job := self._next()) is not None:
+                    binary = helper.build(job)
+                    if binary is not None:
+                        job.keep(binary)
+                    job.done.set()
+        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            debug(1, f"kernels are compiled in this process alone from now on, because a helper failed: {error!r}")
+            self._give_up(job)
+        finally:
+            with self.changed:
+                self.threads -= 1
+
+    def _give_up(self, job: Job | None) -> None:
+        """Nothing is left to helpers any more: who needs a kernel compiles it."""
+        _State.broken = True
+        with self.changed:
+            for left in (*self.jobs, *([] if job is None else [job])):
+                left.done.set()
+            self.jobs.clear()
+
+
+class Helper:
+    """A process that compiles for one device. OSError, EOFError where it can't be started or ends."""
+
+    def __init__(self, where: Where) -> None:
+        paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        command = [sys.executable, "-c", BOOT, str(Path(__file__).resolve().parent.parent)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                        env={**os.environ, "PYTHONPATH": paths})
+        _State.helpers.add(self)
+        self._ask(where)
+
+    def build(self, job: Job) -> bytes | None:
+        """The binary; None where the driver has an error to tell, which who needs the program will meet, too."""
+        return self._ask((job.text, job.options))
+
+    def _ask(self, what: Any) -> Any:
+        questions, answers = self.process.stdin, self.process.stdout
+        assert questions is not None and answers is not None
+        pickle.dump(what, questions)
+        questions.flush()
+        return pickle.load(answers)
+
+    def __enter__(self) -> Helper:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _State.helpers.discard(self)
+        self.process.kill()
+        self.process.communicate()
+
+
+class _State:
+    """The process's helpers, and whether one has failed."""
+
+    helpers: ClassVar[set[Helper]] = set()
+    broken = False
+
+
+class _Pools(dict[Where, Pool]):
+    def __missing__(self, where: Where) -> Pool:
+        found = self[where] = Pool(where)
+        return found
+
+
+POOLS = _Pools()
+
+
+def most() -> int:
+    """How many helpers there may be."""
+    if _State.broken or not sys.executable or getattr(sys, "frozen", False):  # a frozen program would start itself again
+        return 0
+    chosen = config.get("BUILDERS")
+    if chosen != "":
+        return chosen
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(processors, MOST) if processors > 1 else 0
+
+
+def serve() -> None:
+    """The helper's side. Its standard output is for answers alone."""
+    questions, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    device = platforms.find(*pickle.load(questions))
+    context = cl.Context([device])
+    answer: Any = _binary(context, device, "__kernel void nothing() {}", ()) is not None  # reads the compiler's library
+    while True:
+        pickle.dump(answer, answers)
+        answers.flush()
+        try:
+            text, options = pickle.load(questions)
+        except EOFError:
+            return
+        answer = _binary(context, device, text, options)
+
+
+def _binary(context: Any, device: Any, text: str, options: tuple[str, ...]) -> bytes | None:
+    try:
+        return cl.Program(context, text).build(list(options), [device], cache_dir=NO_CACHE).get_info(cl.program_info.BINARIES)[0]
+    except cl.Error:
+        return None
+
+
+def _end() -> None:
+    for helper in list(_State.helpers):
+        helper.process.kill()
+
+
+def _forget() -> None:
+    """In a forked child: threads and helpers are the parent's."""
+    POOLS.clear()
+    _State.helpers.clear()
+
+
+atexit.register(_end)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
