@@ -4,6 +4,7 @@ from __future__ import annotations
 import gc
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from cltorch.core import capture
 from cltorch.core.capture import JOINED_AFTER, STATE
 from cltorch.core.random import default_generator
 from cltorch.nn import functional as F
+from cltorch.runtime import builders
 from cltorch.runtime.device import get
 from cltorch.runtime.graph import Joined
 
@@ -22,7 +24,8 @@ PLACES = ("cuda", "cpu")
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left() -> Iterator[None]:
+def _nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("CLTORCH_BUILDERS", "0")  # joined kernels are there when they are planned
     yield
     assert STATE.active is None and STATE.steering is None
 
@@ -289,6 +292,35 @@ def test_little_launches_become_one(count: int, device: Any) -> None:
     recording = next(plan for plan in work.plans.values() if not isinstance(plan, int)).capture.recording
     joined = [step for step in recording.steps if isinstance(step, Joined)]
     assert len(recording.steps) < len(recording.entries) / 2 and (len(joined) > 1) == (count > 3)
+
+
+def test_launches_are_joined_when_the_kernel_is_there(device: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Until then replays go on as they are."""
+    dev = get("cuda")
+    if "one_compiler" not in dev.disabled or dev.strategy != "wide":
+        pytest.skip("nothing is joined here, or this process compiles")
+    monkeypatch.setenv("CLTORCH_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("CLTORCH_BUILDERS", "1")
+    where = dev.platform_name, dev.name, dev.version
+    pool = builders.Pool(where)
+    pool.threads = pool.ready = 1  # a helper that never comes to anything
+    x = torch.zeros(5, device=device)
+
+    def step() -> Any:
+        x.add_(1)
+        return x.cumsum(0) * x.cumsum(0)
+
+    run = torch.compile(step, fullgraph=True)
+    results = [run().tolist() for _ in range(JOINED_AFTER)]
+    monkeypatch.setitem(builders.POOLS, where, pool)
+    results += [run().tolist() for _ in range(3)]
+    recording = next(plan for plan in run.plans.values() if not isinstance(plan, int)).capture.recording
+    assert len(pool.jobs) == 1 and recording.steps is recording.entries
+    pool.ready = 0
+    assert builders.wait() and not builders.wait()
+    results += [run().tolist() for _ in range(3)]
+    assert any(isinstance(step, Joined) for step in recording.steps)
+    assert results == [[(n * (i + 1)) ** 2 for i in range(5)] for n in range(1, len(results) + 1)]
 
 
 def test_graphs_may_share_a_pool(device: Any) -> None:

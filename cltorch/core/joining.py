@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,22 +22,45 @@ WORKERS = 4  # work-items a compute unit: a driver that hands them out by severa
 Seats = list[tuple[int | None, ...]]
 
 
-def join_launches(recording: Recording, live: set[tuple[int, int]], every: bool) -> None:
-    """Join neighbours of little work, or with ``every`` all. ``live``: (id of a launch, position) of the numbers that are bound anew between replays;
-    others are read from a table."""
+class Plan(NamedTuple):
+    """Neighbours of a recording and the kernel that does their work in one launch; ``shared`` by several work-items."""
+
+    launches: list[Launch]
+    seats: Seats
+    table: Sequence[int | tuple[int, int]]
+    shared: bool
+    kernel: Kernel
+
+
+def plan_joins(recording: Recording, live: set[tuple[int, int]], every: bool) -> list[Plan]:
+    """Neighbours of little work as one launch, or with ``every`` all. ``live``: (id of a launch, position) of the numbers that are bound anew between
+    replays; others are read from a table. The kernels are compiled meanwhile, where there is somebody to do so (``are_built``)."""
     dev = recording.device
+    plans: list[Plan] = []
     if dev.strategy != "wide":
-        return
-    recording.separate()
+        return plans
     for run in recording.runs(lambda launch: (every or launch.small) and _alone(launch)):
         steered = {(launch.kernel, p) for launch in run for p in range(len(launch.args)) if (id(launch), p) in live}
         for launches, seats in _parts(run, steered):
             if len(launches) > 1:
                 shared = not all(launch.small for launch in launches)
                 source, table = join(_members(launches, seats), shared)
-                kernel = program.build(dev, source, f"{len(launches)} launches as one").kernel("joined")
-                marks = np.zeros(MARKS * (len(launches) + 1), np.uint32) if shared else None
-                recording.join(launches, Joined(kernel, launches, seats, table, WORKERS * dev.compute_units if shared else 1, marks))
+                kernel = program.build(dev, source, f"{len(launches)} launches as one", later=True).kernel("joined")
+                plans.append(Plan(launches, seats, table, shared, kernel))
+    return plans
+
+
+def are_built(plans: Sequence[Plan]) -> bool:
+    return all(plan.kernel.is_built for plan in plans)
+
+
+def join_launches(recording: Recording, plans: Sequence[Plan]) -> None:
+    """From now on the recording's launches are enqueued as planned."""
+    recording.separate()
+    for launches, seats, table, shared, kernel in plans:
+        marks = np.zeros(MARKS * (len(launches) + 1), np.uint32) if shared else None
+        workers = WORKERS * recording.device.compute_units if shared else 1
+        recording.join(launches, Joined(kernel, launches, seats, table, workers, marks))
 
 
 def _alone(launch: Launch) -> bool:

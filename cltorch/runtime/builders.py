@@ -66,11 +66,13 @@ class Job:
 
 
 class Pool:
-    """The jobs for a device that nobody has begun, oldest first, and the threads that hand them to helpers, one each; so many are ``ready``."""
+    """The jobs for a device that nobody has begun, oldest first, and those that the threads have ``begun``: each hands them to a helper; so many are
+    ``ready``."""
 
     def __init__(self, where: Where) -> None:
         self.where = where
         self.jobs: deque[Job] = deque()
+        self.begun: set[Job] = set()
         self.changed = threading.Condition()
         self.threads = self.ready = 0
 
@@ -94,13 +96,19 @@ class Pool:
         """What to do next. None after a while without work: the helper goes."""
         with self.changed:
             if self.changed.wait_for(lambda: self.jobs, IDLE):
-                return self.jobs.popleft()
+                job = self.jobs.popleft()
+                self.begun.add(job)
+                return job
             self.ready -= 1
             return None
 
+    def _end(self, job: Job) -> None:
+        with self.changed:
+            self.begun.discard(job)
+        job.done.set()
+
     def _work(self) -> None:
         """A helper's thread."""
-        job = None
         try:
             with Helper(self.where) as helper:
                 with self.changed:
@@ -109,21 +117,22 @@ class Pool:
                     binary = helper.build(job)
                     if binary is not None:
                         job.keep(binary)
-                    job.done.set()
+                    self._end(job)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             debug(1, f"kernels are compiled in this process alone from now on, because a helper failed: {error!r}")
-            self._give_up(job)
+            self._give_up()
         finally:
             with self.changed:
                 self.threads -= 1
 
-    def _give_up(self, job: Job | None) -> None:
+    def _give_up(self) -> None:
         """Nothing is left to helpers any more: who needs a kernel compiles it."""
         _State.broken = True
         with self.changed:
-            for left in (*self.jobs, *([] if job is None else [job])):
-                left.done.set()
+            left = [*self.jobs, *self.begun]
             self.jobs.clear()
+        for job in left:
+            self._end(job)
 
 
 class Helper:
@@ -182,6 +191,14 @@ def most() -> int:
         return chosen
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(processors, MOST) if processors > 1 else 0
+
+
+def wait() -> bool:
+    """Return when nothing is left to compile. Whether something was."""
+    left = [job for pool in POOLS.values() for job in (*pool.jobs, *pool.begun)]
+    for job in left:
+        job.finish()
+    return bool(left)
 
 
 def serve() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 import cltorch
 from cltorch.core import dispatch
+from cltorch.runtime import builders
 from cltorch.runtime import device as runtime
 
 from .case import Case, Input
@@ -47,6 +48,10 @@ class Contestant:
     def wait(self) -> None:
         """Return when the device has finished."""
 
+    def compiled(self) -> bool:
+        """Return when nothing is compiled beside the calls any more. Whether something was, which the next call uses."""
+        return False
+
     def launches(self, call: Callable[[], Any]) -> tuple[int, int]:
         """(of one call, those of them with little work), where a library tells."""
         return 0, 0
@@ -69,6 +74,9 @@ class Cltorch(Contestant):
 
     def wait(self) -> None:
         self.device.synchronize()
+
+    def compiled(self) -> bool:
+        return builders.wait()
 
     def launches(self, call: Callable[[], Any]) -> tuple[int, int]:
         with counted(self.device) as counter:

@@ -44,6 +44,8 @@ class Entry:
         """Inputs, first calls that compile (and capture, and join what was captured), and others that tell how many calls make a sample."""
         self.call = self.contestant.prepare(self.case)
         first = sum(sample(self.case.mode, self.contestant, self.call, 1)[0] for _ in range(self.plan.warm if self.case.mode is Mode.STEPS else 1))
+        if self.contestant.compiled():
+            sample(self.case.mode, self.contestant, self.call, 1)
         if first < self.plan.slow:
             self.calibrate()
         if self.row.calls > 1:
