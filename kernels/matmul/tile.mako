@@ -118,7 +118,7 @@ ${put(t, MR, NV, array)}
 for (int i = 0; i < ${MR}; i++) {
   const E *const s = (const E *)(${array} + i * ${NV});
   const long line = place + i * cr;
-#pragma clang loop vectorize(enable) interleave_count(${NV})
+#pragma clang loop vectorize_width(${VW}) interleave_count(${NV})
   for (int j = 0; j < ${NV * VW}; j++) ${out.store("c", "line + j", finished(t, "s[j]"))};
 }
 % else:
