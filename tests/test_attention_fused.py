@@ -106,6 +106,28 @@ def test_views_as_layers_make_them(launched: set[str]) -> None:
     assert is_fused(launched)
 
 
+@pytest.mark.parametrize("batch", [(2, 3), (1, 3), (2, 1), (2, 2, 3)])
+def test_results_lie_as_the_queries_do(device: Any, batch: tuple) -> None:
+    """Heads side by side in a row come out so: what a layer makes of the result and of its gradients copies nothing, as in PyTorch."""
+    def gradients(t: Any, place: Any, length: int) -> tuple[Any, list[Any]]:
+        rows = [t.ones(*batch[:-1], length, batch[-1], 8, device=place, requires_grad=True) for _ in range(3)]
+        out = attend(t, *[x.transpose(-3, -2) for x in rows])
+        return out, list(t.autograd.grad(out.sum(), rows))
+
+    out, found = gradients(cltorch, device, 70)
+    assert out.transpose(-3, -2).is_contiguous() and [x.is_contiguous() for x in found] == [True] * 3
+    if len(batch) == 2:  # others PyTorch leaves to products
+        out, found = gradients(torch, "cpu", 70)
+        assert out.transpose(-3, -2).is_contiguous() and [x.is_contiguous() for x in found] == [True] * 3
+
+
+def test_a_gradient_of_another_order(launched: set[str]) -> None:
+    """Its four batch dimensions can't be counted by three."""
+    same(lambda lib, q, k, v: attend(lib, q, k, v).permute(3, 1, 0, 2, 4, 5).clone(memory_format=lib.contiguous_format) * 2,
+         *heads(17, 18, batch=(2, 3, 2, 2)), scale=20)
+    assert is_fused(launched)
+
+
 def test_gradients_of_gradients_are_composed(launched: set[str]) -> None:
     same(lambda lib, q, k, v: attend(lib, q, k, v, is_causal=True), *heads(17, 19, batch=(2,)), scale=100, second=True)
     assert launched >= {attention_launch.FAMILIES[get("cuda").strategy], COMPOSED}

@@ -6,7 +6,7 @@ from math import gcd
 from typing import Any, NamedTuple
 
 from ..core import dispatch
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, alias
 from ..dtype import dtype
 from ..runtime.device import Device
 from ..shape import Size, broadcast_shapes, broadcast_strides, collapse
@@ -22,7 +22,8 @@ Geometry = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
 
 
 class Plan(NamedTuple):
-    """What launches over operands of known geometry need. ``steps``: of each operand its strides (row, column, three batch dimensions)."""
+    """What launches over operands of known geometry need. ``steps``: of each operand its strides (row, column, three batch dimensions).
+    ``results``: the shapes and strides of what is written, and ``places``: the same as a kernel counts them."""
 
     batch: Size
     rows: int
@@ -31,10 +32,21 @@ class Plan(NamedTuple):
     ev: int
     inner: tuple[int, int]
     steps: tuple[tuple[int, ...], ...]
+    results: tuple[Geometry, ...]
+    places: tuple[tuple[int, ...], ...]
 
     def source(self, t: Tensor, number: int) -> tuple:
         """Memory, first element and strides of an operand."""
         return (dispatch.buffer(t), t.offset, *self.steps[number])
+
+    def memory(self, number: int, d: dtype, dev: Device, parts: int = 1) -> Tensor:
+        """For a result: (parts, elements)."""
+        return dispatch.empty((parts, Size(self.results[number][0]).numel()), d, dev)
+
+    def result(self, number: int, memory: Tensor) -> Tensor:
+        """Its parts added up, in its shape and order."""
+        whole = memory if memory.shape[0] == 1 else memory.sum(0)  # type: ignore[attr-defined]
+        return alias(whole, *self.results[number], 0)
 
     def arguments(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, causal: bool) -> list:
         """What every kernel's arguments end with."""
@@ -43,10 +55,20 @@ class Plan(NamedTuple):
         return [*sources, self.rows, self.keys, self.e, self.ev, *self.inner, float(scale), int(causal)]
 
 
+def _ordered(shape: tuple[int, ...], of: Geometry) -> tuple[int, ...]:
+    """Dense strides in the order that an operand's dimensions have in memory, columns last: heads that lie side by side in a row stay so.
+    Contiguous where broadcasting gave the operand another shape."""
+    order = sorted(range(len(shape) - 1), key=lambda dim: -of[1][dim]) if shape[:-1] == of[0][:-1] else range(len(shape) - 1)
+    strides, step = [1] * len(shape), shape[-1]
+    for dim in reversed(order):
+        strides[dim], step = step, step * shape[dim]
+    return tuple(strides)
+
+
 @lru_cache(maxsize=4096)
-def plan(q: Geometry, k: Geometry, v: Geometry, mask: Geometry | None = None, g: Geometry | None = None) -> Plan | None:
-    """How to launch over these operands, or None where products and a softmax do it: for few queries, heads beyond CAPACITIES, for nothing
-    at all, and for batch dimensions in which the operands differ too much to be counted by three.
+def plan(q: Geometry, k: Geometry, v: Geometry, mask: Geometry | None = None, g: Geometry | None = None, out: Geometry | None = None) -> Plan | None:
+    """How to launch over these operands (with ``g`` for the gradients), or None where products and a softmax do it: for few queries, heads beyond
+    CAPACITIES, for nothing at all, and for batch dimensions in which the operands differ too much to be counted by three.
 
     Operands whose sizes don't fit each other give None, too: the products say what is wrong.
     """
@@ -58,19 +80,22 @@ def plan(q: Geometry, k: Geometry, v: Geometry, mask: Geometry | None = None, g:
     if mask is not None and broadcast_shapes(scores, mask[0]) != scores:
         return None
     batch = broadcast_shapes(batch, v[0][:-2])
-    operands = [(q, (rows, e)), (k, (keys, e)), (v, (keys, ev)), (mask, (rows, keys)), (g, (rows, ev))]
+    operands = [(q, (rows, e)), (k, (keys, e)), (v, (keys, ev)), (mask, (rows, keys)), (g, (rows, ev)), (out, (rows, ev))]
+    shapes = [(q, (*batch, rows, ev))] if g is None else [(q, (*batch, rows, e)), (k, (*batch, keys, e)), (v, (*batch, keys, ev))]
+    results = tuple((shape, _ordered(shape, of)) for of, shape in shapes)
     whole = [broadcast_strides(*of, (*batch, *shape)) for of, shape in operands if of is not None]
-    sizes, steps = collapse(tuple(batch), *[w[:-2] for w in whole])
+    sizes, steps = collapse(tuple(batch), *[w[:-2] for w in whole], *[strides[:-2] for _, strides in results])
     if len(sizes) > 3 or not batch.numel():
         return None
     lead = (0,) * (3 - len(sizes))
-    places = tuple((*w[-2:], *lead, *s) for w, s in zip(whole, steps, strict=True))
-    return Plan(batch, rows, keys, e, ev, (1, *sizes)[-2:], places)
+    read = tuple((*w[-2:], *lead, *s) for w, s in zip(whole, steps, strict=False))
+    written = tuple((strides[-2], *lead, *s) for (_, strides), s in zip(results, steps[len(whole):], strict=True))
+    return Plan(batch, rows, keys, e, ev, (1, *sizes)[-2:], read, results, written)
 
 
-def planned(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, g: Tensor | None = None) -> Plan | None:
+def planned(*operands: Tensor | None) -> Plan | None:
     """``plan`` of tensors."""
-    return plan(*[None if t is None else (tuple(t.shape), t._strides) for t in (q, k, v, mask, g)])
+    return plan(*[None if t is None else (tuple(t.shape), t._strides) for t in operands])
 
 
 def _blocks(dev: Device, p: Plan) -> int:
@@ -106,27 +131,31 @@ def forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, 
     """The result (..., L, Ev), and the logarithms of the sums over keys (..., L) that the gradient needs."""
     p, dev = planned(q, k, v, mask), q._dev
     assert p is not None
-    out = dispatch.empty((*p.batch, p.rows, p.ev), q.dtype, dev)
+    out = p.memory(0, q.dtype, dev)
     sums = dispatch.empty((*p.batch, p.rows), summing(q.dtype), dev)
     parts = _blocks(dev, p) if dev.strategy == "wide" else p.rows
-    _run(dev, "forward", p, q, mask, parts, [dispatch.buffer(out), dispatch.buffer(sums), *p.arguments(q, k, v, mask, scale, causal)])
-    return out, sums
+    _run(dev, "forward", p, q, mask, parts, [dispatch.buffer(out), *p.places[0], dispatch.buffer(sums), *p.arguments(q, k, v, mask, scale, causal)])
+    return p.result(0, out), sums
 
 
 def backward(g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor, sums: Tensor, scale: float,
              causal: bool) -> list[Tensor]:
     """Gradients of q, k and v, of the shape that broadcasting gave them, those of k and v in sums' type."""
-    p, dev, acc = planned(q, k, v, mask, g), q._dev, sums.dtype
-    assert p is not None
+    dev, acc = q._dev, sums.dtype
+    p = planned(q, k, v, mask, g, out)
+    if p is None:  # g's batch dimensions can't be counted together with the operands' as those alone could
+        q, k, v, g, out = [t.contiguous() for t in (q, k, v, g, out)]  # type: ignore[attr-defined]
+        p = planned(q, k, v, mask, g, out)
+        assert p is not None
     wide = dev.strategy == "wide"
     parts = min(MOST_PARTS, _blocks(dev, p), ceil(dev.compute_units * ITEMS_PER_UNIT, p.batch.numel())) if wide else 1
-    delta = (g.to(acc) * out.to(acc)).sum(-1)  # type: ignore[attr-defined]
-    dq = dispatch.empty((*p.batch, p.rows, p.e), q.dtype, dev)
-    dk, dv = (dispatch.empty((parts, *p.batch, p.keys, n), acc, dev) for n in (p.e, p.ev))
-    rest = [*p.source(g, -1), *map(dispatch.buffer, (sums, delta)), *p.arguments(q, k, v, mask, scale, causal)]
+    found = [p.memory(0, q.dtype, dev), p.memory(1, acc, dev, parts), p.memory(2, acc, dev, parts)]
+    targets = [(dispatch.buffer(t), *places) for t, places in zip(found, p.places, strict=True)]
+    given, operands = p.source(g, -2), p.arguments(q, k, v, mask, scale, causal)
     if wide:
-        _run(dev, "backward", p, q, mask, parts, [*map(dispatch.buffer, (dq, dk, dv)), *rest])
+        _run(dev, "backward", p, q, mask, parts, [*targets[0], *targets[1], *targets[2], *given, *p.source(out, -1), dispatch.buffer(sums), *operands])
     else:
-        for entry, target, rows in (("dq", dq, p.rows), ("dk", dk, p.keys), ("dv", dv, p.keys)):
-            _run(dev, entry, p, q, mask, rows, [dispatch.buffer(target), *rest])
-    return [dq, *(t[0] if parts == 1 else t.sum(0) for t in (dk, dv))]  # type: ignore[attr-defined]
+        delta = (g.to(acc) * out.to(acc)).sum(-1)  # type: ignore[attr-defined]
+        for entry, target, rows in zip(("dq", "dk", "dv"), targets, (p.rows, p.keys, p.keys), strict=True):
+            _run(dev, entry, p, q, mask, rows, [*target, *given, dispatch.buffer(sums), dispatch.buffer(delta), *operands])
+    return [p.result(number, t) for number, t in enumerate(found)]

@@ -1,6 +1,6 @@
 <%doc>
 Attention without a matrix of scores, on devices with many small work-items and local memory (strategy grid): o = softmax(scale * q kᵀ + mask) v, and its
-gradients; see matmul/block.mako. Operands, mask, causal and the order of what is written as in panel.mako.
+gradients; see matmul/block.mako. Operands, results, mask and causal as in panel.mako.
 
 stage     forward: o and lse; a group takes BR queries and goes along the keys by BC with a running maximum and sum
           dq, dk, dv: one gradient from g, lse and delta, its weights computed again: a group takes BR queries (dk, dv: keys) and goes along the keys
@@ -64,7 +64,7 @@ def read(name, row, height, channel, width):
 ## Reads are inside of the operands always and chosen from after: with branches between barriers PoCL's compiler takes ten seconds and more.
 static inline ${A} given(${A} value, int there) { return there ? value : ${acc.zero}; }
 __kernel __attribute__((reqd_work_group_size(${TX}, ${TY}, 1)))
-void ${stage}(__global ${result.storage} *restrict to,
+void ${stage}(${operands.result(result, "to")},
 % if forward:
   __global ${A} *restrict lse,
 % else:
@@ -76,7 +76,7 @@ ${operands.parameters(dtype, mask)})
   const int lx = get_local_id(0), ly = get_local_id(1), item = ly * ${TX} + lx, row0 = get_group_id(0) * ${BR};
   const int wide_q = e, wide_v = ev;  // block.mako's loops count in e
   const long z = get_group_id(2);
-  ${operands.begin(mask, not forward)}
+  ${operands.begin(mask, () if forward else ("g",), ("to",))}
   ${A} ${", ".join(f"s{p}_{q}" for p, q in cells)}, sums[${CHUNKS * each}];
   for (int i = 0; i < ${CHUNKS * each}; i++) sums[i] = ${acc.zero};
 % if forward:
@@ -156,6 +156,6 @@ ${operands.parameters(dtype, mask)})
     for (int i = 0; i < ${each}; i++) {
       const int row = row0 + ${row_of("i")}, channel = c * ${BC} + ${column_of("i")};
       if (row < ${rows_n} && channel < ${channels})
-        ${result.store("to", f"(z * {rows_n} + row) * {channels} + channel", f"sums[c * {each} + i]" + finish)};
+        ${result.store("to", "row * tor + channel", f"sums[c * {each} + i]" + finish)};
     }
 }

@@ -1,12 +1,13 @@
 <%doc>
 What attention's fused kernels (panel.mako, block.mako) have in common: only defs, no kernel. Operands are read through strides: row, column and three
-batch dimensions, z = (z0 * n1 + z1) * n2 + z2.
+batch dimensions, z = (z0 * n1 + z1) * n2 + z2. Results have no offset, and neighbouring columns.
 </%doc>
 <%!
-def strides(name):
-    return ", ".join(f"const long {name}{part}" for part in ("o", "r", "c", "0", "1", "2"))
+def strides(name, parts="orc012"):
+    return ", ".join(f"const long {name}{part}" for part in parts)
 %>
 <%def name="operand(t, name)">__global const ${t.storage} *restrict ${name}, ${strides(name)}</%def>
+<%def name="result(t, name)">__global ${t.storage} *restrict ${name}, ${strides(name, "r012")}</%def>
 ## Parameters that every kernel ends with.
 <%def name="parameters(t, mask)">
   ${operand(t, "q")}, ${operand(t, "k")}, ${operand(t, "v")},
@@ -15,11 +16,14 @@ def strides(name):
 % endif
   const int rows, const int keys, const int e, const int ev, const int n1, const int n2, ${", ".join(t.acc.scalar_parameters("scale"))}, const int causal\
 </%def>
-## Moves the operands' pointers to batch z.
-<%def name="begin(mask, backward)">
+## Moves the pointers of operands and results to batch z.
+<%def name="begin(mask, more, results)">
   const long z2 = z % n2, z1 = z / n2 % n1, z0 = z / n2 / n1;
-% for name in ("q", "k", "v") + (("g",) if backward else ()) + (("mask",) if mask is not None else ()):
+% for name in ("q", "k", "v", *more, *(() if mask is None else ("mask",))):
   ${name} += ${name}o + z0 * ${name}0 + z1 * ${name}1 + z2 * ${name}2;
+% endfor
+% for name in results:
+  ${name} += z0 * ${name}0 + z1 * ${name}1 + z2 * ${name}2;
 % endfor
 </%def>
 ## The mask's part in a score.

@@ -3,12 +3,12 @@ Attention without a matrix of scores, on devices with vector units and few, fat 
 gradients. Queries are the lanes of vectors, so that maxima and sums over keys are vector arithmetic and only the queries are ever transposed.
 
 q (rows, e), k (keys, e), v (keys, ev), g (rows, ev) and mask (rows, keys; bool: true takes part, or added) are read through strides, row and column and
-three batch dimensions: z = (z0 * n1 + z1) * n2 + z2. causal: row l sees keys 0 to l. What is written is contiguous, one after the other for each z.
+three batch dimensions: z = (z0 * n1 + z1) * n2 + z2. causal: row l sees keys 0 to l. Results are written through strides of rows and batches.
 
 forward   o (rows, ev) and lse (rows), the logarithm of each row's sum of e^score: infinity where a row sees nothing, whose o is 0. A work-item takes
           QUERIES rows and goes along the keys in blocks of KEYS with a running maximum and sum
-backward  from g = do, lse and delta (rows) = sum(do * o): dq (rows, e) and, in sums' type, dk (keys, e) and dv (keys, ev). Weights are computed
-          again. A work-item takes every chunks-th block of rows; chunk c of z adds to dk[c * batch + z] and dv likewise, which are added up later
+backward  from g = do, o and lse: dq (rows, e) and, in sums' type, dk (keys, e) and dv (keys, ev). Weights are computed again. A work-item takes
+          every chunks-th block of rows; chunk c adds to the c-th of all batches' dk, one after the other, and dv likewise, which are added up later
 mask      its type, or None. CAP: e and ev are at most this; padding isn't multiplied
 TUNABLES: MR keys (or channels) by NV vectors of VW lanes are summed in registers; QUERIES and KEYS: a block, as it is kept in the caches.
 Called by ops/attention_launch.py.
@@ -103,13 +103,13 @@ ${tile.types(acc, VW)}
 </%def>
 % if not backward:
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
-void forward(__global ${dtype.storage} *restrict o, __global ${A} *restrict lse,
+void forward(${operands.result(dtype, "o")}, __global ${A} *restrict lse,
 ${operands.parameters(dtype, mask)})
 {
   V qt[${PANELS * CAP * NV}], ot[${PANELS * WIDTH * NV}], p[${HEIGHT * NV}], top[${PANELS * NV}], sum[${PANELS * NV}];
   ${A} kb[${HEIGHT * CAP}], vb[${KEYS * WIDTH}];
   const long z = get_global_id(1);
-  ${operands.begin(mask, backward)}
+  ${operands.begin(mask, (), ("o",))}
   ## heavy and light blocks of a causal head by turns: whichever part of them a thread gets is as much work
   const int blocks = get_global_size(0), b = get_global_id(0), first = (b % 2 ? blocks - 1 - b / 2 : b / 2) * ${QUERIES};
   const int panels = min(${PANELS}, (rows - first + ${NR - 1}) / ${NR}), stop = causal ? min(keys, first + ${QUERIES}) : keys;
@@ -165,7 +165,7 @@ ${operands.parameters(dtype, mask)})
   for (int l = 0; l < min(${QUERIES}, rows - first); l++) {
     const ${A} total = ((${A} *)sum)[l], share = total == 0 ? ${acc.zero} : 1 / total;
     const ${A} *const from = (${A} *)ot + l / ${NR} * ${WIDTH * NR} + l % ${NR};
-    __global ${dtype.storage} *const to = o + (z * rows + first + l) * ev;
+    __global ${dtype.storage} *const to = o + (first + l) * or;
     lse[z * rows + first + l] = total == 0 ? INFINITY : ((${A} *)top)[l] + ${log}(total);
     for (int c = 0; c < ev; c++) ${dtype.store("to", "c", f"from[c * {NR}] * share")};
   }
@@ -173,7 +173,7 @@ ${operands.parameters(dtype, mask)})
 % else:
 ## Sums over a block's queries for keys from j0 on: tiles of MR keys by NR channels of weights (or of their gradients) times rows of queries (or of the
 ## gradient of the result), added to memory. Panels that see nothing of a tile's keys are left out.
-<%def name="collect(weights, rows_of, channels, target)">
+<%def name="collect(weights, rows_of, channels, target, pitch)">
       for (int r = 0; r < held; r += ${MR})
         for (int c = 0; c < ${channels}; c += ${NR}) {
           ${tile.declare(acc, MR, NV)}
@@ -192,7 +192,7 @@ ${operands.parameters(dtype, mask)})
           const int down = min(${MR}, held - r), across = min(${NR}, ${channels} - c);
           for (int i = 0; i < down; i++) {
             const ${A} *const from = (const ${A} *)(sums + i * ${NV});
-            __global ${A} *const to = ${target} + (long)(j0 + r + i) * ${channels} + c;
+            __global ${A} *const to = ${target} + (j0 + r + i) * ${pitch} + c;
             if (across == ${NR}) {
               for (int l = 0; l < ${NR}; l++) to[l] += from[l];
             } else {
@@ -202,8 +202,8 @@ ${operands.parameters(dtype, mask)})
         }
 </%def>
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
-void backward(__global ${dtype.storage} *restrict dq, __global ${A} *restrict dk, __global ${A} *restrict dv, ${operands.operand(dtype, "g")},
-  __global const ${A} *restrict lse, __global const ${A} *restrict delta,
+void backward(${operands.result(dtype, "dq")}, ${operands.result(acc, "dk")}, ${operands.result(acc, "dv")},
+  ${operands.operand(dtype, "g")}, ${operands.operand(dtype, "o")}, __global const ${A} *restrict lse,
 ${operands.parameters(dtype, mask)})
 {
   V qt[${PANELS * CAP * NV}], gt[${PANELS * CAP * NV}], qs[${QUERIES * COLUMNS // VW}], gs[${QUERIES * COLUMNS // VW}], dt[${PANELS * WIDTH * NV}];
@@ -211,13 +211,15 @@ ${operands.parameters(dtype, mask)})
   ${A} kb[${HEIGHT * WIDTH}], vb[${HEIGHT * CAP}], norm[${QUERIES}], mean[${QUERIES}];
   int seen[${PANELS}];
   const long z = get_global_id(1);
-  ${operands.begin(mask, backward)}
-  const long part = get_global_id(0) * get_global_size(1) + z;
+  ${operands.begin(mask, ("g", "o"), ("dq", "dk", "dv"))}
+  const long before = get_global_id(0) * get_global_size(1) * keys;
   const int channels = (e + ${MR - 1}) / ${MR} * ${MR}, across_e = (e + ${NR - 1}) / ${NR} * ${NR}, across_ev = (ev + ${NR - 1}) / ${NR} * ${NR};
-  dk += part * keys * e;
-  dv += part * keys * ev;
-  for (int i = 0; i < keys * e; i++) dk[i] = ${acc.zero};
-  for (int i = 0; i < keys * ev; i++) dv[i] = ${acc.zero};
+  dk += before * e;
+  dv += before * ev;
+  for (int j = 0; j < keys; j++) {
+    for (int i = 0; i < e; i++) dk[j * dkr + i] = ${acc.zero};
+    for (int i = 0; i < ev; i++) dv[j * dvr + i] = ${acc.zero};
+  }
   for (int first = get_global_id(0) * ${QUERIES}; first < rows; first += get_global_size(0) * ${QUERIES}) {
     const int panels = min(${PANELS}, (rows - first + ${NR - 1}) / ${NR}), stop = causal ? min(keys, first + ${QUERIES}) : keys;
     ${stage_panels("q", "qt", "e", " * scale")}
@@ -226,7 +228,11 @@ ${operands.parameters(dtype, mask)})
     ${stage_rows("g", "((%s *)gs)" % A, COLUMNS, "first", "rows", QUERIES, "ev", "across_ev")}
     for (int l = 0; l < ${QUERIES}; l++) {
       norm[l] = first + l < rows ? lse[z * rows + first + l] : INFINITY;
-      mean[l] = first + l < rows ? delta[z * rows + first + l] : ${acc.zero};
+      __global const ${dtype.storage} *const answer = o + min(first + l, rows - 1) * or;
+      const ${A} *const given = (const ${A} *)gs + l * ${COLUMNS};
+      ${A} sum = ${acc.zero};
+      for (int c = 0; c < ev; c++) sum += given[c] * ${dtype.load("answer", "c * oc")};
+      mean[l] = sum;
     }
     for (int panel = 0; panel < panels; panel++)
       for (int j = 0; j < channels * ${NV}; j++) dt[panel * ${WIDTH * NV} + j] = (V)(${acc.zero});
@@ -251,12 +257,12 @@ ${operands.parameters(dtype, mask)})
         V *const out = dt + panel * ${WIDTH * NV};
         ${product("channels", "n", "kb + r", lambda i: f"x[i * {WIDTH} + {i}]", "change", lambda i, j: f"out[(r + {i}) * {NV} + {j}] += c{i}_{j}")}
       }
-      ${collect("p", "gs", "ev", "dv")}
-      ${collect("d", "qs", "e", "dk")}
+      ${collect("p", "gs", "ev", "dv", "dvr")}
+      ${collect("d", "qs", "e", "dk", "dkr")}
     }
     for (int l = 0; l < min(${QUERIES}, rows - first); l++) {
       const ${A} *const from = (${A} *)dt + l / ${NR} * ${WIDTH * NR} + l % ${NR};
-      __global ${dtype.storage} *const to = dq + (z * rows + first + l) * e;
+      __global ${dtype.storage} *const to = dq + (first + l) * dqr;
       for (int c = 0; c < e; c++) ${dtype.store("to", "c", f"from[c * {NR}] * scale")};
     }
   }
