@@ -9,6 +9,7 @@ import pytest
 from side_by_side import compare, ours, random, torch
 
 import cltorch
+from cltorch.ops import reduce_plan
 from cltorch.ops.reduction_form import reduction
 from cltorch.ops.registry import FLOATING
 
@@ -54,6 +55,19 @@ def test_short_rows_four_at_a_time(shape: tuple[int, ...], device: Any) -> None:
     x = random(shape, "float32", low=-3, high=3)
     compare("amax", x, dim=1, device=device)
     compare("vector_norm", x, 3, space="linalg", dim=1, device=device, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(512, 128), (600, 131), (1029, 64), (3, 300, 100), (200, 1025)], ids=str)
+def test_strips_of_columns(shape: tuple[int, ...], device: Any) -> None:
+    """What fits into the caches is shared out by columns: one launch, the last strip narrower."""
+    x = random(shape, low=1, high=9)
+    for dim in range(len(shape) - 1):
+        compare("sum", x, dim=dim, device=device)
+        compare("var_mean", x, dim=dim, device=device, correction=0, tolerance=1e-5)
+        compare("max", x, dim=dim, device=device)
+    two_cores = reduce_plan._Device(wide=True, groups=8, compute_units=2, tile=1024, rows=1, columns=1, merge=1)
+    plan = reduce_plan.geometry(tuple(x.shape), x.stride(), (len(shape) - 2,), False, two_cores)
+    assert plan is not None and plan.template == "columns" and plan.merge is None and 2 <= plan.groups[0] <= 8
 
 
 @pytest.mark.parametrize("count", [4096, 8191, 16385, 70_001])

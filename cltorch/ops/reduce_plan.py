@@ -13,6 +13,8 @@ from ..shape import Size, contiguous_strides
 MOST_KEPT = MOST_REDUCED = 3  # ranks that a kernel addresses; tensors that need more are copied first
 SLICE = 16384  # elements that are worth a work-item of their own
 LARGE = 32768  # elements that are worth all the device's threads
+CACHED = 1 << 18  # elements in the caches, where strips of columns cost no more than whole rows do, and need no second launch
+STRIP = 32  # columns that are worth a work-item of their own
 SHORT = 4096  # elements of rows that are summed four at a time, in 16 lanes each: longer ones would lose digits
 
 
@@ -125,24 +127,28 @@ def _rows(device: _Device, kept: list, reduced: list, outputs: int, count: int) 
 def _columns(device: _Device, kept: list, reduced: list, outputs: int, count: int) -> Geometry:
     columns, cs, co = kept[-1]
     variant, dims = _addressed(cs == 1, kept[:-1], reduced)
-    outer, merged, threads, local = outputs // columns, 1, 1, (1,)
+    outer, merged, across, local = outputs // columns, 1, device.tile, (1,)
     if device.wide:
         if len(reduced) == 1 and cs == 1 and reduced[0][1] == columns:
             merged = max(1, min(device.tile // columns, count // 16))
         tiles = -(-columns // device.tile)
         groups = _wide_groups(device, outputs * count)
         splits = _splits(device, outer * tiles, count * min(columns, device.tile) // SLICE, 2 * groups if groups > 2 else 1)
+        if splits > 1 and cs == 1 and outputs * count <= CACHED and outer * (columns // STRIP) >= device.compute_units:
+            splits = merged = 1
+            across = min(device.tile, max(STRIP, -(-columns * outer // groups // STRIP) * STRIP))
+            tiles = -(-columns // across)
         global_size = min(groups, outer * tiles * splits)
     else:
         width = device.columns
         deep = min(_power_of_two(-(-count // 4)), max(1, width // min(32, _power_of_two(columns))))
-        threads = width // deep
-        tiles = -(-columns // threads)
+        across = width // deep
+        tiles = -(-columns // across)
         splits = _splits(device, outer * tiles, count // (16 * deep), device.compute_units * 16)
         global_size = min(outer * tiles * splits, device.compute_units * 64) * width
         local = (width,)
         variant += (("WG", width),)
-    numbers = (outer, tiles, splits, count, columns, cs, co, threads, merged, *dims)
+    numbers = (outer, tiles, splits, count, columns, cs, co, across, merged, *dims)
     return Geometry("columns", variant, (global_size,), local, numbers, outputs * splits,
                     _merge(device, outputs, splits, count, merged, kept) if splits > 1 else None)
 

@@ -93,7 +93,7 @@ class Pool:
             return alone
 
     def _next(self) -> Job | None:
-        """What to do next. None after a while without work: the helper goes."""
+        """What to do next. None after a while without work: the helper isn't ready any more."""
         with self.changed:
             if self.changed.wait_for(lambda: self.jobs, IDLE):
                 job = self.jobs.popleft()
@@ -102,37 +102,38 @@ class Pool:
             self.ready -= 1
             return None
 
-    def _end(self, job: Job) -> None:
-        with self.changed:
-            self.begun.discard(job)
-        job.done.set()
-
     def _work(self) -> None:
         """A helper's thread."""
+        ready = False
         try:
             with Helper(self.where) as helper:
                 with self.changed:
                     self.ready += 1
+                ready = True
                 while (job := self._next()) is not None:
-                    binary = helper.build(job)
-                    if binary is not None:
-                        job.keep(binary)
-                    self._end(job)
+                    try:
+                        binary = helper.build(job)
+                        if binary is not None:
+                            job.keep(binary)
+                    finally:
+                        self.begun.discard(job)
+                        job.done.set()
+                ready = False
         except (OSError, EOFError, pickle.UnpicklingError) as error:
+            _State.broken = True
             debug(1, f"kernels are compiled in this process alone from now on, because a helper failed: {error!r}")
-            self._give_up()
         finally:
-            with self.changed:
-                self.threads -= 1
+            self._leave(ready)
 
-    def _give_up(self) -> None:
-        """Nothing is left to helpers any more: who needs a kernel compiles it."""
-        _State.broken = True
+    def _leave(self, ready: bool) -> None:
+        """A thread ends. Where no helper is left, who needs a kernel compiles it."""
         with self.changed:
-            left = [*self.jobs, *self.begun]
-            self.jobs.clear()
-        for job in left:
-            self._end(job)
+            self.threads -= 1
+            self.ready -= ready
+            left = [] if self.ready else list(self.jobs)
+            for job in left:
+                self.jobs.remove(job)
+                job.done.set()
 
 
 class Helper:
@@ -141,8 +142,8 @@ class Helper:
     def __init__(self, where: Where) -> None:
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
         command = [sys.executable, "-c", BOOT, str(Path(__file__).resolve().parent.parent)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                        env={**os.environ, "PYTHONPATH": paths})
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None if config.get("DEBUG") else subprocess.DEVNULL,
+                                        env={**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"})
         _State.helpers.add(self)
         self._ask(where)
 

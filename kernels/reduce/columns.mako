@@ -1,12 +1,13 @@
 <%doc>
 Many outputs side by side, `columns` of them `cs` apart in memory (unit: densely), each reducing `count` rows: sums over the first
-dims, or a middle dim of (outer, count, columns). Tasks: outer * tiles * splits; slice t % splits of tile t / splits % tiles.
+dims, or a middle dim of (outer, count, columns). Tasks: outer * tiles * splits; slice t % splits of tile t / splits % tiles,
+which is ``across`` accumulators (wide, at most TILE) or work-items (grid, a power of two) side by side.
 
 kept      rank of the outer kept dims (kn, ks, ko); reduced: rank of the reduced dims (rn, rs); co: the result's stride over columns
 merged    where rows follow each other without a gap and are short, so many of them count as one row (wide; reduced 1); else 1
-wide      a work-item keeps TILE accumulators and adds row by row; every 64 rows are joined, and every 64 of those, so that errors
+wide      a work-item keeps a tile's accumulators and adds row by row; every 64 rows are joined, and every 64 of those, so that errors
           hardly grow with `count`
-grid      `threads` work-items (a power of two) side by side, WG / threads rows at a time, then a tree in local memory
+grid      WG / across rows at a time, then a tree in local memory
 See accumulator.mako for what is carried. Called by ops/reduce_plan.py.
 </%doc>
 <%! TUNABLES = dict(TILE=(1024, 1024, (128, 256, 512, 1024, 2048)), WG=(1, 256, (1, 32, 64, 128, 256))) %>
@@ -69,7 +70,7 @@ for (uint l = 0; l < width; l++) {
 
 __kernel __attribute__((reqd_work_group_size(${WG}, 1, 1)))
 void columns(${dtype.parameters('data')}, ${on.results()}, const uint offset, const uint outer, const uint tiles,
-             const uint splits, const uint count, const uint columns, const uint cs, const uint co, const uint threads,
+             const uint splits, const uint count, const uint columns, const uint cs, const uint co, const uint across,
              const uint merged${on.dims("k", kept, True)}${on.dims("r", reduced, False)}${on.numbers()})
 {
   const uint tasks = outer * tiles * splits;
@@ -90,7 +91,7 @@ void columns(${dtype.parameters('data')}, ${on.results()}, const uint offset, co
 %   endif
   for (uint task = start; task < stop; task++) {
     const uint s = task % splits, tile = task / splits % tiles, o = task / splits / tiles;
-    const uint c0 = tile * ${TILE}, width = min(columns * merged - c0, ${TILE}u);
+    const uint c0 = tile * across, width = min(columns * merged - c0, across);
     uint base = offset + c0${step}, place = c0 * co;
     ${on.unravel("o", "k", kept, "base", "place")}
     const uint lo = s * per, hi = min(steps, lo + per);
@@ -171,10 +172,10 @@ void columns(${dtype.parameters('data')}, ${on.results()}, const uint offset, co
 % else:
   const uint per = (count + splits - 1) / splits;
   __local acc_t lds[${WG}];
-  const uint lid = get_local_id(0), side = lid & (threads - 1), below = lid / threads, deep = ${WG} / threads;
+  const uint lid = get_local_id(0), side = lid & (across - 1), below = lid / across, deep = ${WG} / across;
   for (uint task = get_group_id(0); task < tasks; task += get_num_groups(0)) {
     const uint s = task % splits, tile = task / splits % tiles, o = task / splits / tiles;
-    const uint c = tile * threads + side, lo = s * per, hi = c < columns ? min(count, lo + per) : 0;
+    const uint c = tile * across + side, lo = s * per, hi = c < columns ? min(count, lo + per) : 0;
     uint base = offset + c${step}, place = c * co;
     ${on.unravel("o", "k", kept, "base", "place")}
     ${on.shift("base", "lo < hi")}
@@ -189,7 +190,7 @@ void columns(${dtype.parameters('data')}, ${on.results()}, const uint offset, co
       }
       r = acc_merge(r, near);
     }
-    ${on.tree("deep", "threads", "below")}
+    ${on.tree("deep", "across", "below")}
     r = lds[lid];
     if (below == 0 && c < columns) {
       const uint slot = (o * columns + c) * splits + s;
