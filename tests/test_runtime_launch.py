@@ -12,7 +12,7 @@ import pyopencl as cl
 import pytest
 from processes import run_python
 
-from cltorch.core.joining import join_launches
+from cltorch.core.joining import join_launches, plan_joins
 from cltorch.errors import LaunchError
 from cltorch.runtime import observe
 from cltorch.runtime.device import Device, get
@@ -138,7 +138,7 @@ def test_joined_launches_do_what_their_members_do(dev: Device) -> None:
     recorded.launch(second, (2, 2), (1, 1), (y.mem, z.mem))
     recorded.launch(first, (1,), (1,), (x.mem, 3, 0.25, 1 << 20))
     once, _, again = recorded.entries
-    join_launches(recorded, {(id(once), 2)}, every=False)
+    join_launches(recorded, plan_joins(recorded, {(id(once), 2)}, every=False))
     assert [type(step) for step in recorded.steps] == [Joined]
 
     def replayed() -> tuple[list[float], list[int]]:
@@ -196,7 +196,7 @@ def test_joined_launches_are_shared_in_order(dev: Device) -> None:
             for _ in range(40):
                 work()
         else:
-            join_launches(recorded, set(), every)
+            join_launches(recorded, plan_joins(recorded, set(), every))
             for _ in range(40):
                 recorded.enqueue()
         results.append(dev.read(x.mem, 4 * n).tobytes())

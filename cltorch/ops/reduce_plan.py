@@ -134,7 +134,7 @@ def _columns(device: _Device, kept: list, reduced: list, outputs: int, count: in
         tiles = -(-columns // device.tile)
         groups = _wide_groups(device, outputs * count)
         splits = _splits(device, outer * tiles, count * min(columns, device.tile) // SLICE, 2 * groups if groups > 2 else 1)
-        if splits > 1 and cs == 1 and outputs * count <= CACHED and outer * (columns // STRIP) >= device.compute_units:
+        if splits > 1 and cs == 1 and outputs * count <= CACHED and outer * (columns // STRIP) >= 2 * device.compute_units:
             splits = merged = 1
             across = min(device.tile, max(STRIP, -(-columns * outer // groups // STRIP) * STRIP))
             tiles = -(-columns // across)

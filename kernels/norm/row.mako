@@ -6,7 +6,14 @@ over      wide: each total of `found`, {name: (start, join of a and b)}, is decl
           elements, so that errors hardly grow with n
 tree      grid: joins the private numbers `name` of `threads` neighbours in lds; all of them get the result
 </%doc>
-<%! sizes = {"float": 4, "double": 8} %>
+<%!
+sizes = {"float": 4, "double": 8}
+
+
+def halves(lanes):
+    """lanes / 2, lanes / 4, ..., 1."""
+    return [lanes >> k for k in range(1, lanes.bit_length())]
+%>
 <%namespace name="whole" file="/pointwise/whole.mako"/>
 ## Before a loop: four vectors a turn, or ``longest`` of the processor's longest where it computes more than it reads.
 <%def name="vectors(A, laborious, longest)">${whole.loop(sizes[A] if laborious else 0, 4, longest)}</%def>
@@ -15,12 +22,12 @@ tree      grid: joins the private numbers `name` of `threads` neighbours in lds;
     ${A} ${name} = ${start};
 % endfor
     for (uint from = 0; from < n; from += ${64 * LANES}) {
-      const uint length = min(n - from, ${64 * LANES}u), first = base + from, live = length >= ${LANES} ? ${LANES} : 8;
+      const uint length = min(n - from, ${64 * LANES}u), first = base + from;
       const int size = (int)length;  // signed: the compiler keeps the lanes in registers only where nothing may wrap
       int j = 0;
 % for name, (start, join) in found.items():
       ${A} ${name}_[${LANES}];
-      for (uint l = 0; l < live; l++) ${name}_[l] = ${start};
+      for (int l = 0; l < ${LANES}; l++) ${name}_[l] = ${start};
 % endfor
       for (; j + ${LANES} <= size; j += ${LANES})
         ${vectors(A, laborious, max(1, LANES * sizes[A] // 64))}
@@ -29,8 +36,9 @@ tree      grid: joins the private numbers `name` of `threads` neighbours in lds;
         for (int l = 0; l < 8; l++) { const size_t at = (size_t)first + (size_t)(j + l); ${body} }
       for (int l = 0; j + l < size; l++) { const size_t at = (size_t)first + (size_t)(j + l); ${body} }
 % for name, (start, join) in found.items():
-      for (uint w = live / 2; w > 0; w /= 2)
-        for (uint l = 0; l < w; l++) { const ${A} a = ${name}_[l], b = ${name}_[l + w]; ${name}_[l] = ${join}; }
+% for w in halves(LANES):
+      for (int l = 0; l < ${w}; l++) { const ${A} a = ${name}_[l], b = ${name}_[l + ${w}]; ${name}_[l] = ${join}; }
+% endfor
       { const ${A} a = ${name}, b = ${name}_[0]; ${name} = ${join}; }
 % endfor
     }
