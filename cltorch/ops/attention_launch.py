@@ -153,7 +153,8 @@ def backward(g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, ou
     targets = [(dispatch.buffer(t), *places) for t, places in zip(found, p.places, strict=True)]
     given, operands = p.source(g, -2), p.arguments(q, k, v, mask, scale, causal)
     if wide:
-        _run(dev, "backward", p, q, mask, parts, [*targets[0], *targets[1], *targets[2], *given, *p.source(out, -1), dispatch.buffer(sums), *operands])
+        answers, _, row, _, *batch = p.source(out, -1)  # a result of ``forward``: from its memory's start, with neighbouring columns
+        _run(dev, "backward", p, q, mask, parts, [*targets[0], *targets[1], *targets[2], *given, answers, row, *batch, dispatch.buffer(sums), *operands])
     else:
         delta = (g.to(acc) * out.to(acc)).sum(-1)  # type: ignore[attr-defined]
         for entry, target, rows in zip(("dq", "dk", "dv"), targets, (p.rows, p.keys, p.keys), strict=True):

@@ -7,7 +7,7 @@ def strides(name, parts="orc012"):
     return ", ".join(f"const long {name}{part}" for part in parts)
 %>
 <%def name="operand(t, name)">__global const ${t.storage} *restrict ${name}, ${strides(name)}</%def>
-<%def name="result(t, name)">__global ${t.storage} *restrict ${name}, ${strides(name, "r012")}</%def>
+<%def name="result(t, name, kept='')">__global ${kept} ${t.storage} *restrict ${name}, ${strides(name, "r012")}</%def>
 ## Parameters that every kernel ends with.
 <%def name="parameters(t, mask)">
   ${operand(t, "q")}, ${operand(t, "k")}, ${operand(t, "v")},

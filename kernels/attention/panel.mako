@@ -203,7 +203,7 @@ ${operands.parameters(dtype, mask)})
 </%def>
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 void backward(${operands.result(dtype, "dq")}, ${operands.result(acc, "dk")}, ${operands.result(acc, "dv")},
-  ${operands.operand(dtype, "g")}, ${operands.operand(dtype, "o")}, __global const ${A} *restrict lse,
+  ${operands.operand(dtype, "g")}, ${operands.result(dtype, "o", "const")}, __global const ${A} *restrict lse,
 ${operands.parameters(dtype, mask)})
 {
   V qt[${PANELS * CAP * NV}], gt[${PANELS * CAP * NV}], qs[${QUERIES * COLUMNS // VW}], gs[${QUERIES * COLUMNS // VW}], dt[${PANELS * WIDTH * NV}];
@@ -211,7 +211,7 @@ ${operands.parameters(dtype, mask)})
   ${A} kb[${HEIGHT * WIDTH}], vb[${HEIGHT * CAP}], norm[${QUERIES}], mean[${QUERIES}];
   int seen[${PANELS}];
   const long z = get_global_id(1);
-  ${operands.begin(mask, ("g", "o"), ("dq", "dk", "dv"))}
+  ${operands.begin(mask, ("g",), ("dq", "dk", "dv", "o"))}
   const long before = get_global_id(0) * get_global_size(1) * keys;
   const int channels = (e + ${MR - 1}) / ${MR} * ${MR}, across_e = (e + ${NR - 1}) / ${NR} * ${NR}, across_ev = (ev + ${NR - 1}) / ${NR} * ${NR};
   dk += before * e;
@@ -230,9 +230,16 @@ ${operands.parameters(dtype, mask)})
       norm[l] = first + l < rows ? lse[z * rows + first + l] : INFINITY;
       __global const ${dtype.storage} *const answer = o + min(first + l, rows - 1) * or;
       const ${A} *const given = (const ${A} *)gs + l * ${COLUMNS};
-      ${A} sum = ${acc.zero};
-      for (int c = 0; c < ev; c++) sum += given[c] * ${dtype.load("answer", "c * oc")};
-      mean[l] = sum;
+      ${A} sums[${VW}];
+      for (int i = 0; i < ${VW}; i++) sums[i] = ${acc.zero};
+      int c = 0;
+      for (; c + ${VW} <= ev; c += ${VW})
+        for (int i = 0; i < ${VW}; i++) sums[i] += given[c + i] * ${dtype.load("answer", "c + i")};
+      for (; c < ev; c++) sums[0] += given[c] * ${dtype.load("answer", "c")};
+% for half in (VW >> k for k in range(1, VW.bit_length())):
+      for (int i = 0; i < ${half}; i++) sums[i] += sums[i + ${half}];
+% endfor
+      mean[l] = sums[0];
     }
     for (int panel = 0; panel < panels; panel++)
       for (int j = 0; j < channels * ${NV}; j++) dt[panel * ${WIDTH * NV} + j] = (V)(${acc.zero});
