@@ -4,7 +4,8 @@
     bench_start.py mlp --rival torch                PyTorch beside it, as it is and under torch.compile
 
 Each line is a process of its own, on the first OpenCL device. "first step" begins when the model is made and ends when the device has finished; "memory" is
-what the process grew by, at its highest, over the steps that follow a first small product (which loads the library's own code).
+what the process grew by, at its highest, over the steps that follow a first small product (which loads the library's own code). cltorch's helper
+processes, which compile kernels that no cache has, aren't counted; they end after ten seconds without work.
 """
 from __future__ import annotations
 
@@ -56,6 +57,7 @@ def child(library: str, model: str, compiled: bool, shrink: int) -> dict[str, fl
     contestant = find_devices(["cuda"])[0] if library == "cltorch" else find_rivals([library])[0][0]
     t, place = contestant.library, contestant.place
     (t.ones(64, 64, device=place, requires_grad=True) @ t.ones(64, 64, device=place)).sum().backward()
+    contestant.wait()
     before = peak()
     step = contestant.prepare(training.case(model, MODELS[model], shrink))
     if compiled:

@@ -18,6 +18,7 @@ from .gemm_plan import Side, ceil, vector_bytes
 
 FAMILY = "conv/winograd"
 LARGEST = 128  # squares of a work-item
+WORTH_ANOTHER = 0.95  # of the cost: what another tile has to be below before a model gets another program for it, which takes half a second to compile
 
 
 class Room(NamedTuple):
@@ -90,8 +91,9 @@ def sharing(height: int, width: int, channels: int, rows: int, images: int, grou
                 item = products + _item(high, wide, down, channels, passes if block < channels else 1, share * mr, lanes) + 1000
                 items = ceil(down * images, high) * ceil(across, wide) * ceil(total, share) * groups
                 cost = (ceil(items, units) + 0.5) * item + 20 * groups * rows * channels / units
-                if best is None or cost < best.cost:
-                    best = Sharing(high, wide, block, share, ceil(share, passes), cost, (("MR", mr), ("NV", nv), ("VW", lanes)))
+                tunables = ("MR", mr), ("NV", nv), ("VW", lanes)
+                if best is None or cost < best.cost * (1 if tunables == best.tunables else WORTH_ANOTHER):
+                    best = Sharing(high, wide, block, share, ceil(share, passes), cost, tunables)
     return best
 
 
