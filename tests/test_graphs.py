@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import stalled_pool
 
 import cltorch as torch
 from cltorch import cuda, nn, optim
@@ -301,9 +302,6 @@ def test_launches_are_joined_when_the_kernel_is_there(device: Any, monkeypatch: 
         pytest.skip("nothing is joined here, or this process compiles")
     monkeypatch.setenv("CLTORCH_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("CLTORCH_BUILDERS", "1")
-    where = dev.platform_name, dev.name, dev.version
-    pool = builders.Pool(where)
-    pool.threads = pool.ready = 1  # a helper that never comes to anything
     x = torch.zeros(5, device=device)
 
     def step() -> Any:
@@ -312,7 +310,7 @@ def test_launches_are_joined_when_the_kernel_is_there(device: Any, monkeypatch: 
 
     run = torch.compile(step, fullgraph=True)
     results = [run().tolist() for _ in range(JOINED_AFTER)]
-    monkeypatch.setitem(builders.POOLS, where, pool)
+    pool = stalled_pool(dev, monkeypatch)
     results += [run().tolist() for _ in range(3)]
     recording = next(plan for plan in run.plans.values() if not isinstance(plan, int)).capture.recording
     assert len(pool.jobs) == 1 and recording.steps is recording.entries

@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import run_python
+from processes import run_python, stalled_pool
 
 import cltorch as torch
 from cltorch.errors import BuildError
@@ -15,6 +15,7 @@ from cltorch.runtime import builders, platforms, program
 from cltorch.runtime.builders import POOLS, Pool
 from cltorch.runtime.device import Device, get
 from cltorch.runtime.program import Store, build
+from cltorch.testing import assert_close
 
 SCALE = """__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void scale(__global const float *x, __global float *y, int n, float by)
 {{ for (int i = 0; i < n; i++) y[i] = x[i] * by + {}; }}"""
@@ -49,11 +50,7 @@ def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Device:
 
 @pytest.fixture
 def pool(dev: Device, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
-    """The device's pool, with a helper that never comes to anything until ``ready`` is 0: then this process compiles."""
-    where = dev.platform_name, dev.name, dev.version
-    pool = Pool(where)
-    pool.threads = pool.ready = 1
-    monkeypatch.setitem(POOLS, where, pool)
+    pool = stalled_pool(dev, monkeypatch)
     yield pool
     pool.ready = 0
     dev.synchronize()
@@ -108,7 +105,7 @@ def test_what_is_freed_may_be_used_again(dev: Device, pool: Pool) -> None:
     pool.ready = 0
     for i, result in enumerate(results):
         wanted = np.clip(np.tanh(np.arange(1000, dtype=np.float64) * 1.5 - i), 0.125, None).sum()
-        np.testing.assert_allclose(result.item(), wanted, rtol=1e-5)
+        assert_close(result, wanted, dtype=torch.float32)
 
 
 def test_an_error_comes_when_the_program_is_needed(dev: Device, pool: Pool) -> None:
@@ -137,16 +134,16 @@ def jobs_of(dev: Device, number: float, count: int) -> list[program.Program]:
 @pytest.fixture
 def real(dev: Device, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     """A pool without threads so far."""
-    where = dev.platform_name, dev.name, dev.version
-    monkeypatch.setitem(POOLS, where, Pool(where))
+    pool = Pool(builders.place(dev))
+    monkeypatch.setitem(POOLS, pool.where, pool)
     monkeypatch.setattr(builders._State, "broken", False)
-    yield POOLS[where]
+    yield pool
 
 
-def soon(holds: object) -> bool:
+def soon(holds: Callable[[], bool]) -> bool:
     """Whether it comes true within a minute."""
     deadline = time.monotonic() + 60
-    while not holds():  # type: ignore[operator]
+    while not holds():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)

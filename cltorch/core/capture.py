@@ -18,7 +18,7 @@ from ..runtime.graph import Advancing, Launch, Recording, Refusal
 from ..runtime.segments import buffer_launches
 from ..shape import contiguous_strides
 from . import random
-from .joining import Plan, are_built, join_launches, plan_joins
+from .joining import Plan, join_launches, plan_joins
 from .lazy import flush, realize
 from .storage import Read, Storage, Value
 from .tensor import Tensor, isolate, unique
@@ -51,7 +51,7 @@ class Capture:
         self.drawn: dict[random.Generator, int] = {}
         self.streams: dict[random.Generator, tuple[int, int]] = {}  # seed and offset of the last replay
         self._draws = self.replays = 0
-        self._plans: list[Plan] | None = None  # of joined launches, while their kernels are compiled
+        self._plans: list[Plan] = []  # of joined launches, while their kernels are compiled
         self.updates: list[Callable[[], None]] = []
         self.applied: list[list[tuple[Launch, int]]] = []
         self.checks: list[Callable[[], None]] = []
@@ -235,10 +235,10 @@ class Capture:
             buffer_launches(self.recording)
         if self.replays in (JOINED_AFTER, ALL_JOINED_AFTER):
             self._plans = plan_joins(self.recording, self._live, self.replays == ALL_JOINED_AFTER)
-        if self._plans is not None and are_built(self._plans):
+        if self._plans and all(plan.kernel.is_built for plan in self._plans):
             join_launches(self.recording, self._plans)
             buffer_launches(self.recording)
-            self._plans = None
+            self._plans = []
         self.recording.enqueue()
         if self.checks and not self.dev.checks:
             self.dev.checks.extend(self.checks)

@@ -34,7 +34,7 @@ class Plan(NamedTuple):
 
 def plan_joins(recording: Recording, live: set[tuple[int, int]], every: bool) -> list[Plan]:
     """Neighbours of little work as one launch, or with ``every`` all. ``live``: (id of a launch, position) of the numbers that are bound anew between
-    replays; others are read from a table. The kernels are compiled meanwhile, where there is somebody to do so (``are_built``)."""
+    replays; others are read from a table. The kernels are compiled meanwhile, where there is somebody to do so."""
     dev = recording.device
     plans: list[Plan] = []
     if dev.strategy != "wide":
@@ -48,10 +48,6 @@ def plan_joins(recording: Recording, live: set[tuple[int, int]], every: bool) ->
                 kernel = program.build(dev, source, f"{len(launches)} launches as one", later=True).kernel("joined")
                 plans.append(Plan(launches, seats, table, shared, kernel))
     return plans
-
-
-def are_built(plans: Sequence[Plan]) -> bool:
-    return all(plan.kernel.is_built for plan in plans)
 
 
 def join_launches(recording: Recording, plans: Sequence[Plan]) -> None:

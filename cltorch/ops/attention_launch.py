@@ -88,7 +88,7 @@ def plan(q: Geometry, k: Geometry, v: Geometry, mask: Geometry | None = None, g:
     if len(sizes) > 3 or not batch.numel():
         return None
     lead = (0,) * (3 - len(sizes))
-    read = tuple((*w[-2:], *lead, *s) for w, s in zip(whole, steps, strict=False))
+    read = tuple((*w[-2:], *lead, *s) for w, s in zip(whole, steps[:len(whole)], strict=True))
     written = tuple((strides[-2], *lead, *s) for (_, strides), s in zip(results, steps[len(whole):], strict=True))
     return Plan(batch, rows, keys, e, ev, (1, *sizes)[-2:], read, results, written)
 

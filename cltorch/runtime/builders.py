@@ -18,13 +18,16 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyopencl as cl
 
 from .. import config
 from . import platforms
 from .observe import debug
+
+if TYPE_CHECKING:
+    from .device import Device
 
 MOST = 8          # helpers, each with a compiler of 100 to 200 MB
 BACKLOG = 2       # jobs that wait for each helper there is: more are worth another one's start, which takes half a second
@@ -106,13 +109,14 @@ class Pool:
         """A helper's thread."""
         ready = False
         try:
-            with Helper(self.where) as helper:
+            with Helper() as helper:
+                helper.ask(self.where)
                 with self.changed:
                     self.ready += 1
                 ready = True
                 while (job := self._next()) is not None:
                     try:
-                        binary = helper.build(job)
+                        binary = helper.ask((job.text, job.options))
                         if binary is not None:
                             job.keep(binary)
                     finally:
@@ -139,19 +143,15 @@ class Pool:
 class Helper:
     """A process that compiles for one device. OSError, EOFError where it can't be started or ends."""
 
-    def __init__(self, where: Where) -> None:
+    def __init__(self) -> None:
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
         command = [sys.executable, "-c", BOOT, str(Path(__file__).resolve().parent.parent)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None if config.get("DEBUG") else subprocess.DEVNULL,
                                         env={**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"})
         _State.helpers.add(self)
-        self._ask(where)
 
-    def build(self, job: Job) -> bytes | None:
-        """The binary; None where the driver has an error to tell, which who needs the program will meet, too."""
-        return self._ask((job.text, job.options))
-
-    def _ask(self, what: Any) -> Any:
+    def ask(self, what: Any) -> Any:
+        """First the device, then programs. The binary; None where the driver has an error to tell, which who needs the program will meet, too."""
         questions, answers = self.process.stdin, self.process.stdout
         assert questions is not None and answers is not None
         pickle.dump(what, questions)
@@ -181,6 +181,11 @@ class _Pools(dict[Where, Pool]):
 
 
 POOLS = _Pools()
+
+
+def place(device: Device) -> Where:
+    """By what a helper finds a device."""
+    return device.platform_name, device.name, device.version
 
 
 def most() -> int:

@@ -19,7 +19,7 @@ import pyopencl as cl
 from .. import config
 from ..errors import BuildError
 from . import builtins, faults, inline
-from .builders import NO_CACHE, Job, most
+from .builders import NO_CACHE, Job, most, place
 from .launch import BUILD_LOCK, Kernel
 from .observe import debug, dump_source
 
@@ -181,7 +181,7 @@ def _put_off(built: Built, device: Device, source: str, name: str, options: tupl
         STORE.save(built.key, binary)
 
     text, options_of_text = _shortened(device, source, options) if "header" in device.disabled else (source, options)
-    built.job = Job((device.platform_name, device.name, device.version), text, options_of_text, here, keep)
+    built.job = Job(place(device), text, options_of_text, here, keep)
 
 
 def _compile_into(built: Built, device: Device, source: str, name: str, options: tuple[str, ...]) -> None:

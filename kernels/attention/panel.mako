@@ -25,6 +25,7 @@ CONSTRAINTS = ("QUERIES % (NV * VW) == 0", "MR * NV <= 32")
 %>
 <%namespace name="tile" file="/matmul/tile.mako"/>
 <%namespace name="operands" file="operands.mako"/>
+<%namespace name="whole" file="/pointwise/whole.mako"/>
 <%
 acc = dtype.acc
 A, exp, log = acc.c, f"exp_{acc.s}", f"log_{acc.s}"
@@ -236,7 +237,7 @@ ${operands.parameters(dtype, mask)})
       for (; c + ${VW} <= ev; c += ${VW})
         for (int i = 0; i < ${VW}; i++) sums[i] += given[c + i] * ${dtype.load("answer", "c + i")};
       for (; c < ev; c++) sums[0] += given[c] * ${dtype.load("answer", "c")};
-% for half in (VW >> k for k in range(1, VW.bit_length())):
+% for half in whole.module.halves(VW):
       for (int i = 0; i < ${half}; i++) sums[i] += sums[i + ${half}];
 % endfor
       mean[l] = sums[0];

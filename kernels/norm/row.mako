@@ -6,14 +6,7 @@ over      wide: each total of `found`, {name: (start, join of a and b)}, is decl
           elements, so that errors hardly grow with n
 tree      grid: joins the private numbers `name` of `threads` neighbours in lds; all of them get the result
 </%doc>
-<%!
-sizes = {"float": 4, "double": 8}
-
-
-def halves(lanes):
-    """lanes / 2, lanes / 4, ..., 1."""
-    return [lanes >> k for k in range(1, lanes.bit_length())]
-%>
+<%! sizes = {"float": 4, "double": 8} %>
 <%namespace name="whole" file="/pointwise/whole.mako"/>
 ## Before a loop: four vectors a turn, or ``longest`` of the processor's longest where it computes more than it reads.
 <%def name="vectors(A, laborious, longest)">${whole.loop(sizes[A] if laborious else 0, 4, longest)}</%def>
@@ -36,7 +29,7 @@ def halves(lanes):
         for (int l = 0; l < 8; l++) { const size_t at = (size_t)first + (size_t)(j + l); ${body} }
       for (int l = 0; j + l < size; l++) { const size_t at = (size_t)first + (size_t)(j + l); ${body} }
 % for name, (start, join) in found.items():
-% for w in halves(LANES):
+% for w in whole.module.halves(LANES):
       for (int l = 0; l < ${w}; l++) { const ${A} a = ${name}_[l], b = ${name}_[l + ${w}]; ${name}_[l] = ${join}; }
 % endfor
       { const ${A} a = ${name}, b = ${name}_[0]; ${name} = ${join}; }
