@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -45,3 +46,9 @@ def get(name: str) -> Any:
         return variable.parse(text)
     except ValueError as error:
         raise ValueError(f"CLTORCH_{name}={text!r} can't be read: {variable.help}") from error
+
+
+def debug(level: int, text: str) -> None:
+    """Print to stderr from CLTORCH_DEBUG=level on."""
+    if get("DEBUG") >= level:
+        print(f"cltorch: {text}", file=sys.stderr)

@@ -10,6 +10,10 @@ class UnsupportedDtypeError(RuntimeError):
     """The device can't compute in the data type (float64 and complex128 need cl_khr_fp64)."""
 
 
+class TemplateError(RuntimeError):
+    """A kernel template failed to render: names the template, its line and the cause."""
+
+
 class BuildError(RuntimeError):
     """The driver's compiler refused a kernel."""
 

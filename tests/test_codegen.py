@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mako.template import Template
 
 import cltorch
 from cltorch import codegen
-from cltorch.codegen import TemplateError, complete, ctype, kernel_root, library_has, library_names, prelude, render, templates
+from cltorch.codegen import TemplateError, compiled, complete, ctype, kernel_root, library_has, library_names, prelude, render, templates
 from cltorch.codegen.ctypes import SUFFIXES, by_suffix
 from cltorch.dtype import TABLE, complex64, dtype, float16, float32, int32
 from cltorch.runtime import program
@@ -160,7 +161,7 @@ def template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A function that writes test/<name>.mako beside the real kernels/common and forgets all of it afterwards."""
     (tmp_path / "test").mkdir()
     (tmp_path / "common").symlink_to(kernel_root() / "common")
-    caches = [templates._lookup, templates._template, templates._library, templates._function, templates._function_template]
+    caches = [templates._templates, templates._library, templates._function]
     for cached in caches:
         cached.cache_clear()
     monkeypatch.setattr(templates, "kernel_root", lambda: tmp_path)
@@ -208,6 +209,35 @@ def test_tunables_have_defaults_by_strategy_and_legal_values(template) -> None:
     assert codegen.tunables(name) == {"WG": (1, 64, (1, 64, 128))}
     with pytest.raises(ValueError, match="WG is one of"):
         render(name, "grid", WG=100)
+
+
+@pytest.mark.parametrize("state", ["kept", "damaged", "no cache"])
+def test_templates_that_mako_has_read_come_from_the_disk_cache(template, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLTORCH_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("CLTORCH_CACHE_SIZE", "0" if state == "no cache" else "1")
+    template("inner", '<%def name="twice(text)">\nint ${text}, ${text}2;\n</%def>\n')
+    name = template("outer", '<%! TUNABLES = dict(N=(1, 2, (1, 2))) %>\n<%namespace name="inner" file="inner.mako"/>\n'
+                             "% for k in range(N):\n${inner.twice(f'a{k}')}\n% endfor\nfloat b = tanh_${t.s}(1.0f);\nint c = ${5 // divisor};\n")
+    read: list[str] = []
+    monkeypatch.setattr(compiled, "Template", lambda text, uri, **options: read.append(uri) or Template(text, uri=uri, **options))
+    told, counts = [], []
+    for _ in range(2):
+        for cached in (templates._templates, templates._function):
+            cached.cache_clear()
+        told.append(render(name, "grid", t=float32, divisor=2))
+        with pytest.raises(TemplateError, match=r"test/outer.mako, near line 7: ZeroDivisionError"):
+            render(name, "grid", t=float32, divisor=0)
+        assert codegen.tunables(name) == {"N": (1, 2, (1, 2))}
+        counts.append(len(read))
+        if state == "damaged":
+            for file in (tmp_path / "cache" / "kernels").iterdir():
+                file.write_bytes(file.read_bytes()[:-1])
+    assert told[0] == told[1] and "int a1, a12;" in told[0] and counts[0] >= 3
+    assert counts[1] == (counts[0] if state == "kept" else 2 * counts[0])
+    monkeypatch.setenv("CLTORCH_CACHE_SIZE", "1")
+    templates._templates.cache_clear()
+    template("outer", "int changed;\n")
+    assert "int changed;" in render(name, "grid")
 
 
 def test_unknown_templates_and_strategies_are_named() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "cltorch"
 FILES = sorted(ROOT.rglob("*.py"))
-LOW = {"dtype": 1, "shape": 1, "config": 1, "errors": 1}
+LOW = {"dtype": 1, "shape": 1, "config": 1, "errors": 1, "store": 1}
 PACKAGES = {"runtime": 2, "codegen": 2, "core": 3, "ops": 4}
 
 
@@ -56,7 +56,7 @@ def test_imports_go_down(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_rooms_and_habits(path: Path) -> None:
-    """Mako alone is imported where it is used: it takes a tenth of the time of ``import cltorch``, and only rendering needs it."""
+    """The file that imports Mako alone is imported where it is used: Mako takes a tenth of the time of ``import cltorch``, and only rendering needs it."""
     package = place(path)[0] if place(path) else ""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
@@ -66,11 +66,11 @@ def test_rooms_and_habits(path: Path) -> None:
             top = name.split(".")[0]
             assert top != "torch", f"{path}:{node.lineno} imports PyTorch"
             assert top != "pyopencl" or package == "runtime", f"{path}:{node.lineno}: only runtime imports pyopencl"
-            assert top != "mako" or package == "codegen", f"{path}:{node.lineno}: only codegen imports mako"
+            assert top != "mako" or path == ROOT / "codegen" / "compiled.py", f"{path}:{node.lineno}: only codegen/compiled.py imports mako"
         if isinstance(node, ast.ImportFrom):
             assert all(a.name != "*" for a in node.names), f"{path}:{node.lineno}: star import"
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            inner = [n for n in ast.walk(node) if isinstance(n, (ast.Import, ast.ImportFrom)) and not ast.unparse(n).startswith("from mako.")]
+            inner = [n for n in ast.walk(node) if isinstance(n, (ast.Import, ast.ImportFrom)) and not ast.unparse(n).startswith("from .compiled ")]
             assert not inner, f"{path}:{node.lineno} {node.name} imports inside"
 
 

@@ -14,7 +14,8 @@ from cltorch.errors import BuildError
 from cltorch.runtime import builders, platforms, program
 from cltorch.runtime.builders import POOLS, Pool
 from cltorch.runtime.device import Device, get
-from cltorch.runtime.program import Store, build
+from cltorch.runtime.program import build
+from cltorch.store import Store
 from cltorch.testing import assert_close
 
 SCALE = """__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void scale(__global const float *x, __global float *y, int n, float by)

@@ -20,7 +20,8 @@ from cltorch.dtype import float16, float32
 from cltorch.errors import BuildError
 from cltorch.runtime import builtins, processor, program
 from cltorch.runtime.device import Device, devices, get, host
-from cltorch.runtime.program import Store, build, cache_key, pack, unpack
+from cltorch.runtime.program import build, cache_key
+from cltorch.store import Store, default_folder, pack, unpack
 
 SOURCE = "__kernel void put(__global float *x, int n, float value) {{ x[n] = value + {}; }}"
 
@@ -284,14 +285,14 @@ print("fine")
 def test_default_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert program.default_folder() == Path("/somewhere/cltorch")
+    assert default_folder() == Path("/somewhere/cltorch")
     monkeypatch.setenv("XDG_CACHE_HOME", "")
-    assert program.default_folder() == Path.home() / ".cache" / "cltorch"
+    assert default_folder() == Path.home() / ".cache" / "cltorch"
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert program.default_folder() == Path.home() / "Library/Caches/cltorch"
+    assert default_folder() == Path.home() / "Library/Caches/cltorch"
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", "/local")
-    assert program.default_folder() == Path("/local/cltorch/Cache")
+    assert default_folder() == Path("/local/cltorch/Cache")
 
 
 def test_a_build_error_shows_the_template_line(dev: Device, folder: Path) -> None:

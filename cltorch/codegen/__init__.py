@@ -1,4 +1,4 @@
-"""Text in, text out: data types as C types, kernel templates rendered to OpenCL C. The only package that imports mako."""
+"""Text in, text out: data types as C types, kernel templates rendered to OpenCL C. One file, compiled.py, imports Mako."""
 from .ctypes import CType, by_suffix, ctype
 from .declared import broken, constraints, defaults, families, is_template
 from .joined import MARKS, Argument, Member, join, joinable

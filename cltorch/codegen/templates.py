@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..dtype import dtype
+from ..errors import TemplateError
 from .ctypes import SUFFIXES, CType, by_suffix, ctype, forward_to_builtin, forward_to_intrinsic, polynomial
 
 if TYPE_CHECKING:
-    from mako.lookup import TemplateLookup
-    from mako.template import Template
+    from .compiled import Templates
 
 STRATEGIES = ("wide", "grid")
 
@@ -41,10 +41,6 @@ _DEF = re.compile(r'^<%def name="(\w+)\(([^)]*)\)">', re.MULTILINE)
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 _DOUBLE = re.compile(r"\bdouble(?:2|3|4|8|16)?\b")
 _FP64 = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n"
-
-
-class TemplateError(RuntimeError):
-    """A kernel template failed to render: names the template, its line and the cause."""
 
 
 @cache
@@ -57,6 +53,13 @@ def kernel_root() -> Path:
     raise TemplateError(f"the kernel templates are missing: neither {package}/kernels nor {package.parent}/kernels holds them")
 
 
+@cache
+def _templates() -> Templates:
+    from .compiled import Templates  # here: Mako takes a tenth of the time of `import cltorch` that imports it
+
+    return Templates(kernel_root())
+
+
 def render(template: str, strategy: str, **params: Any) -> str:
     """The complete OpenCL C source of kernels/<template>.mako under ``strategy`` ("wide" or "grid")."""
     if strategy not in STRATEGIES:
@@ -64,7 +67,7 @@ def render(template: str, strategy: str, **params: Any) -> str:
     wide = strategy == "wide"
     context = {"name": template.rsplit("/", 1)[-1], "ctype": ctype, "library_has": library_has, **_tuned(template, wide, params),
                "strategy": strategy, "wide": wide}
-    body = _text(_template(template), {key: _c_types(value) for key, value in context.items()})
+    body = _templates().render(f"{template}.mako", {key: _c_types(value) for key, value in context.items()})
     return complete(body, wide)
 
 
@@ -75,7 +78,7 @@ def tunables(template: str) -> dict[str, tuple[Any, Any, tuple[Any, ...]]]:
 
 def module_of(template: str) -> Any:
     """The names that a template's ``<%! %>`` blocks define."""
-    return _template(template).module
+    return _templates().get_template(f"{template}.mako").module
 
 
 def complete(text: str, wide: bool) -> str:
@@ -135,103 +138,6 @@ def _c_types(value: Any) -> Any:
     return value
 
 
-# -- Mako -----------------------------------------------------------------------------------------------------------------
-
-
-@cache
-def _lookup() -> TemplateLookup:
-    from mako.lookup import TemplateLookup  # here as below: Mako takes a tenth of the time of `import cltorch` that imports it
-
-    return TemplateLookup([str(kernel_root())], strict_undefined=True, filesystem_checks=False, preprocessor=mark_lines)
-
-
-@cache
-def _template(name: str) -> Template:
-    from mako.exceptions import MakoException, TopLevelLookupException
-
-    try:
-        return _lookup().get_template(f"{name}.mako")
-    except TopLevelLookupException:
-        raise TemplateError(f"there is no kernel template {name}.mako under {kernel_root()}") from None
-    except (MakoException, SyntaxError) as error:
-        raise TemplateError(f"kernel template {name}.mako can't be read: {error}") from error
-
-
-def _text(template: Template, context: Mapping[str, Any]) -> str:
-    owner = getattr(template, "parent", template)  # a def belongs to its file's template
-    try:
-        text = template.render(**context)
-    except (ArithmeticError, AttributeError, LookupError, NameError, TypeError, ValueError, RuntimeError) as error:
-        raise TemplateError(f"kernel template {_where(error, owner)}: {type(error).__name__}: {error}") from error
-    return _marked(text, owner.uri.lstrip("/"))
-
-
-def _where(error: Exception, template: Template) -> str:
-    """"reduce/rows.mako, near line 12" of the innermost template frame: Mako places it within a line or two; marks, which shift lines, are undone."""
-    from mako.exceptions import RichTraceback
-
-    name, line, text = str(template.uri), 0, str(template.source)
-    for record in RichTraceback(error=error, traceback=error.__traceback__).records:
-        if record[4] is not None:
-            name, line, text = record[4], record[5], record[7]
-    file = name.removeprefix(str(kernel_root())).lstrip("/")
-    source = text.splitlines()
-    missing = re.fullmatch(r"'(\w+)' is not defined", str(error))
-    if missing:  # Mako looks all names up on entry, before the first line
-        line = next((k for k, text in enumerate(source, 1) if re.search(rf"\b{missing[1]}\b", text)), line)
-    for back, text in enumerate(reversed(source[:line])):
-        if text.startswith("#line "):
-            line = int(text.split()[1]) + back - 1
-            break
-    return f"{file}, near line {line}"
-
-
-_OPENS = re.compile(r"<%(?!%)(!?\s|!?$|doc>|text>)")
-_CLOSES = re.compile(r"%>|</%doc>|</%text>")
-_IDLE = re.compile(r"(?m)^#line \d+\n(?=(?:\s*\n)*(?:#line |\Z))")
-
-
-def mark_lines(source: str) -> str:
-    """Mako source with #line marks after everything that makes rendered and template lines differ (Mako's preprocessor hook)."""
-    out: list[str] = []
-    inside = shifted = continued = False
-    for number, line in enumerate(source.splitlines(), 1):
-        stripped = line.strip()
-        control = re.match(r"%(?!%)|##", stripped) is not None
-        if shifted and stripped and not (inside or control or continued or stripped.startswith("<%")):
-            out.append(f"#line {number}")
-            shifted = False
-        out.append(line)
-        for token in re.finditer(f"{_OPENS.pattern}|{_CLOSES.pattern}", line):
-            inside = _CLOSES.fullmatch(token.group()) is None
-        shifted = shifted or inside or control or "<%" in line or "</%" in line or "${" in line or line.endswith("\\")
-        continued = line.endswith("\\")
-    return "\n".join(out) + "\n"
-
-
-def _marked(text: str, file: str) -> str:
-    """Rendered text as ``file``'s: the first mark names it; marks that mark nothing or only repeat what counting gives are dropped."""
-    lines: list[str] = []
-    expected, started = 1, False
-    for line in _IDLE.sub("", text).splitlines():
-        if line.startswith("#line "):
-            number = int(line.split()[1])
-            if started and number == expected:
-                continue
-            expected = number
-            lines.append(line)
-            continue
-        if not started:
-            if not line.strip():
-                expected += 1
-                continue
-            started = True
-            lines = [f'#line {expected} "{file}"']
-        lines.append(line)
-        expected += 1
-    return "\n".join(lines) + "\n"
-
-
 # -- the function library ---------------------------------------------------------------------------------------------------
 
 
@@ -274,28 +180,6 @@ def _calls(text: str) -> Iterator[tuple[str, str]]:
             yield word, ""
 
 
-@cache
-def _function_template(name: str) -> Template:
-    """A file's Python blocks and one def of it, on the lines they have there: most files hold dozens, and a process calls a few."""
-    from mako.exceptions import MakoException
-    from mako.template import Template
-
-    file = kernel_root() / _library()[name].file
-    kept: list[str] = []
-    end = ""
-    for line in file.read_text(encoding="utf-8").splitlines():
-        if not end and line.startswith(("<%!", f'<%def name="{name}(')):
-            end = "%>" if line.startswith("<%!") else "</%def>"
-        kept.append(line if end else "")
-        if end and line.rstrip().endswith(end):
-            end = ""
-    text = "\n".join(kept) + "\n"
-    try:
-        return Template(text, filename=str(file), uri=_library()[name].file, strict_undefined=True, preprocessor=mark_lines)
-    except (MakoException, SyntaxError) as error:
-        raise TemplateError(f"function {name} of {_library()[name].file} can't be read: {error}") from error
-
-
 # A loop that holds a call isn't vectorised, and clang leaves a call of what is large and called twice. GPUs' compilers inline everything.
 INLINE = "static inline __attribute__((always_inline)) "
 
@@ -308,7 +192,7 @@ def _function(key: tuple[str, str], wide: bool) -> _Function:
         t = by_suffix(suffix)
         context |= {"t": t, "poly": partial(polynomial, t), "builtin": partial(forward_to_builtin, t),
                     "intrinsic": partial(forward_to_intrinsic, t), "native": t.is_float and (t.s == "f64" or not wide)}
-    text = _text(_function_template(name).get_def(name), context)
+    text = _templates().render(_library()[name].file, context, name)
     if wide:
         text = text.replace("static inline ", INLINE)
     if not COMMENT.sub("", "\n".join(line for line in text.splitlines() if not line.startswith("#line"))).strip():

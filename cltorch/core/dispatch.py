@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..codegen import broken, defaults, is_template, render, tunables
+from ..config import debug
 from ..dtype import TABLE, dtype
 from ..runtime import program, tuning
 from ..runtime.device import Device
-from ..runtime.observe import debug
 from ..shape import Size
 from . import lazy
 from .lazy import Deferred, computed_on_the_way, groups, put_off, realize, remember, settle

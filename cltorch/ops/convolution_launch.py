@@ -266,17 +266,17 @@ def share(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, groups
     depth = channels * area
     depths = dict.fromkeys(min(depth, room.taps, max(1, n * area)) for n in (1, 2, 3, 4, 6, 8, 12, 16, 32))
     tiles = SumTile.fitting(rows, width, register_bytes, room.side)
+    cuts = [(th, tw, *window(axes, th, tw), _staging(axes, th, tw, width), images * ceil(axes[0].count, th) * ceil(axes[1].count, tw))
+            for th, tw in _cuts(axes)]
     for tile, deep, high in ((t, d, h) for t in tiles for d in depths for h in t.heights(rows, width, room.pairs // d)):
         held = min(channels, ceil(deep, area) + (deep % area > 0 or depth % deep > 0))
-        for th, tw in _cuts(axes):
-            flat, channel = window(axes, th, tw)
+        blocks = ceil(rows, high) * ceil(depth, deep) * groups
+        for th, tw, flat, channel, staging, jobs in cuts:
             columns = th * tw if tile.lanes == "rows" else ceil(flat, width) * width
             if channel * held > stage or columns * high > most:
                 continue
-            blocks = ceil(rows, high) * ceil(depth, deep) * groups
-            jobs = images * ceil(axes[0].count, th) * ceil(axes[1].count, tw)
             splits = max(1, min(jobs, ceil(ITEMS_PER_UNIT * units, blocks)))
-            job = held * _staging(axes, th, tw, width) + 3 * deep + tile.cycles(high, deep, th, tw, columns, width)
+            job = held * staging + 3 * deep + tile.cycles(high, deep, th, tw, columns, width)
             cost = ceil(blocks * splits, units) * ceil(jobs, splits) * job
             if best is None or cost < best[0]:
                 best = cost, Share(high, deep, th, tw, splits, tile.lanes,

@@ -12,8 +12,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..config import debug
 from .facts import clean, is_pocl
-from .observe import debug
 
 TASKS = Path("/proc/self/task")  # Linux's list of the process's threads
 CHOICE = "POCL_AFFINITY"

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pyopencl as cl
 
 from .. import config
+from ..config import debug
 from . import platforms
-from .observe import debug
 
 if TYPE_CHECKING:
     from .device import Device

@@ -12,10 +12,11 @@ import numpy as np
 import pyopencl as cl
 
 from .. import config
+from ..config import debug
 from ..errors import DeviceLostError, NoOpenCLError, UnsupportedDtypeError
 from . import faults, inline, platforms, quirks
 from .allocator import Allocator, HostAllocator, physical_memory, works_in_host_memory
-from .observe import Observer, chosen_observers, debug
+from .observe import Observer, chosen_observers
 from .spec import ALIASES, CHOSEN, current_index, default_device, device, set_default_device, unknown
 from .submission import LITTLE_BYTES, Line, Submission
 

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ..config import debug
 from . import platforms
-from .observe import debug
 
 SECONDS = 60  # to load one driver's library
 LOAD = "import ctypes, sys\ntry: ctypes.CDLL(sys.argv[1])\nexcept OSError as error: sys.exit(str(error))"

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .observe import debug
+from ..config import debug
 
 NEEDED = {  # in the order of loading, and the package that brings it
     "libintlc.so.5": "intel-cmplr-lib-rt", "libirng.so": "intel-cmplr-lib-rt", "libimf.so": "intel-cmplr-lib-rt",

@@ -22,12 +22,6 @@ DUMP_CONTENTS = 1 << 26  # a reproducer carries the memory's contents up to this
 _number = itertools.count()
 
 
-def debug(level: int, text: str) -> None:
-    """Print to stderr from CLTORCH_DEBUG=level on."""
-    if config.get("DEBUG") >= level:
-        print(f"cltorch: {text}", file=sys.stderr)
-
-
 def memory_of(args: tuple) -> list[Any]:
     """The different buffers among a launch's arguments."""
     return list({arg.int_ptr: arg for arg in args if isinstance(arg, cl.Buffer)}.values())

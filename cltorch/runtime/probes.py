@@ -22,11 +22,11 @@ from typing import NamedTuple
 import pyopencl as cl
 
 from .. import config
+from ..config import debug
+from ..store import STORE
 from . import platforms, probe_checks
 from .device import Device
 from .facts import Facts
-from .observe import debug
-from .program import STORE
 
 
 class Probe(NamedTuple):

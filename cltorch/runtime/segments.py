@@ -13,11 +13,11 @@ from typing import Any
 import pyopencl as cl
 
 from .. import config
+from ..config import debug
 from . import probes
 from .command_buffer import CommandBuffer
 from .device import Device
 from .graph import Launch, Recording
-from .observe import debug
 from .submission import Submission
 
 STEADY = 16  # replays: an argument that stays the same for fewer costs more, recorded again and again, than its launch by itself

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import config
+from ..config import debug
 from .device import Device
-from .observe import debug
 
 LEVELS = ("strategy", "vendor", "architecture", "device")
 MATCHED = ("name", "vendor", "platform_name", "version", "driver_version", "kind", "strategy")
