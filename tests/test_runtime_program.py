@@ -187,6 +187,17 @@ def test_halves_are_converted_by_the_processor(dev: Device, folder: Path) -> Non
     assert found[0] >= 4 * found[1] + 4
 
 
+def test_stores_past_the_caches_are_whole_vectors(dev: Device, folder: Path) -> None:
+    if dev.platform_name != "Portable Computing Language" or "avx" not in processor.instructions():
+        pytest.skip(f"{dev.name} isn't PoCL on a processor with AVX")
+    step = fusion.Step("x + x", ("x",), (("leaf", 0),), float32, float32)
+    source = fusion.render_chain(fusion.Chain((step,), ((float32, fusion.DENSE),), (0,), fusion.DENSE, 0, False, streamed=True), "wide")
+    build(dev, source, "double").kernel("map")
+    code = machine_code(newest(folder))
+    assert re.search(rb"(\xc5|\xc4[\x00-\xff])[\x7c\xfc]\x2b|\x62[\x00-\xff]{3}\x2b", code, re.DOTALL)  # vmovntps of 256 or 512 bits
+    assert not re.search(rb"[\x48-\x4f]\x0f\xc3", code)  # movnti, eight bytes
+
+
 def test_groups_are_stated_at_the_begin_of_kernels_that_declare_them() -> None:
     lines = program.state_groups(GROUP).split("\n")
     assert lines[4].startswith("if (get_local_size(0) != 1 || get_local_size(1) != 1 || get_local_size(2) != 1) __builtin_unreachable();")

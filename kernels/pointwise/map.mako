@@ -6,7 +6,8 @@ leaves    loads: (declaration, pointer, index) as text; hoisted: loads of one-el
 rank      0: every leaf and output is contiguous or one element. R > 0: coordinates of i over sizes d0..d{R-1} (last runs
           fastest) address strided leaves through base offsets b<leaf>, advanced along the innermost dimension
 interleave vectors that one turn of a CPU's loop works on, where the compiler is clang: the constants of exp, tanh, ..., which don't fit into 16
-          registers, are then read once for all of them, and there is other work while one waits. Rows may be short, so they get 2
+          registers, are then read once for all of them, and there is other work while one waits. Rows may be short, so they get 2, and vectors of
+          512 bits, which have 32 registers, 4
 widest    bytes of the largest number that the chain computes with, where computing takes longer than memory; else 0
 halves    some result is rounded to float16
 streamed  the outputs' types where they go past the caches (wide, rank 0): a block of them is computed in the first cache and stored from there
@@ -36,7 +37,7 @@ void map(${", ".join(parameters)})
 %     endfor
   for (${I} from = lo; from < hi; from += ${BLOCK}) {
     const ${I} count = hi - from < ${BLOCK} ? hi - from : ${BLOCK};
-    ${whole.loop(widest, interleave, interleave, halves)}
+    ${whole.loop(widest, interleave, min(interleave, 4), halves)}
     for (${I} j = 0; j < count; j++) {
       const ${I} i = from + j;
 ${body}
@@ -46,7 +47,7 @@ ${body}
 %     endfor
   }
 %   elif rank == 0:
-  ${whole.loop(widest, interleave, interleave, halves)}
+  ${whole.loop(widest, interleave, min(interleave, 4), halves)}
   for (${I} i = lo; i < hi; i++) {
 ${body}
   }
