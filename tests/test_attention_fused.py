@@ -183,7 +183,7 @@ def test_what_the_plan_leaves_to_products(q: tuple, k: tuple, v: tuple, mask: tu
 
 @pytest.mark.parametrize("vector_bytes", [16, 32, 64])
 def test_blocks_of_queries_are_whole_panels(vector_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With every number that a profile may set, on processors with any vectors."""
+    """With every number that a profile may set, on processors with any vectors. The rows of tiles are a profile's, or go with the number of registers."""
     family = attention_launch.FAMILIES["wide"]
     monkeypatch.setattr(attention_launch, "vector_bytes", lambda *_: vector_bytes)
     legal = {name: values for name, (_, _, values) in codegen.tunables(family).items()}
@@ -192,7 +192,11 @@ def test_blocks_of_queries_are_whole_panels(vector_bytes: int, monkeypatch: pyte
         numbers = {**codegen.defaults(family, "wide"), "QUERIES": queries, "NV": vectors}
         if not codegen.broken(family, "wide", numbers, {}):
             monkeypatch.setattr(attention_launch.dispatch, "tuned", lambda *_, numbers=numbers: numbers)
-            lanes = attention_launch._lanes(get("cuda"), family, cltorch.float32)
-            assert queries % (vectors * lanes) == 0 and lanes in legal["VW"]
+            for given in ({}, {"MR": 4}):
+                monkeypatch.setattr(attention_launch.dispatch, "given", lambda *_, given=given: given)
+                tile = attention_launch._tile(get("cuda"), family, cltorch.float32)
+                assert queries % (vectors * tile["VW"]) == 0 and tile["VW"] in legal["VW"]
+                assert tile.get("MR") == (8 if vector_bytes == 64 and not given else None)
+                assert not codegen.broken(family, "wide", {**numbers, **tile}, {})
             checked += 1
     assert checked > 10

@@ -102,18 +102,20 @@ def _blocks(dev: Device, p: Plan) -> int:
     return ceil(p.rows, dispatch.tuned(dev, FAMILIES["wide"])["QUERIES"])
 
 
-def _lanes(dev: Device, family: str, acc: dtype) -> int:
-    """Those of the device's vectors, or fewer, so that a block of queries is whole panels of NV vectors."""
-    tunables, lanes = dispatch.tuned(dev, family), lanes_of(acc, vector_bytes(dev, family))
-    return gcd(lanes, tunables["QUERIES"] // tunables["NV"])
+def _tile(dev: Device, family: str, acc: dtype) -> dict[str, int]:
+    """Lanes of the device's vectors, or fewer, so that a block of queries is whole panels of NV vectors; rows, where no profile says, for the number of its
+    registers (32 of 64 bytes, else 16)."""
+    tunables, given, nbytes = dispatch.tuned(dev, family), dispatch.given(dev, family), vector_bytes(dev, family)
+    lanes = {"VW": gcd(lanes_of(acc, nbytes), tunables["QUERIES"] // tunables["NV"])}
+    return lanes if nbytes <= 32 or {"MR", "NV"} & given.keys() else {**lanes, "MR": 8}
 
 
 def _kernel(dev: Device, entry: str, p: Plan, q: Tensor, mask: Tensor | None) -> Any:
     """A kernel of the strategy's family, compiled for the types and the next capacity."""
     family = FAMILIES[dev.strategy]
     capacity = next(c for c in CAPACITIES if c >= max(p.e, p.ev))
-    lanes = {"VW": _lanes(dev, family, summing(q.dtype))} if dev.strategy == "wide" else {}
-    return dispatch.kernel(dev, family, entry, stage=entry, dtype=q.dtype, mask=None if mask is None else mask.dtype, CAP=capacity, **lanes)
+    tile = _tile(dev, family, summing(q.dtype)) if dev.strategy == "wide" else {}
+    return dispatch.kernel(dev, family, entry, stage=entry, dtype=q.dtype, mask=None if mask is None else mask.dtype, CAP=capacity, **tile)
 
 
 def _run(dev: Device, entry: str, p: Plan, q: Tensor, mask: Tensor | None, parts: int, arguments: list) -> None:

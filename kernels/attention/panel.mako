@@ -37,8 +37,12 @@ WIDTH = -(-CAP // MR) * MR  # channels as rows of tiles
 COLUMNS = -(-CAP // NR) * NR  # channels as lanes
 cells = [(i, j) for i in range(MR) for j in range(NV)]
 lanes = range(NV)
+in_place = dtype.storage == A  # elements lie in memory as they are summed: squares of vectors are turned in registers
+SIDE = tile.module.side(VW)
 %>
 ${tile.types(acc, VW)}
+## Before a loop that computes exponentials.
+<%def name="laborious(vectors)">${whole.loop({"float": 4, "double": 8}[A], vectors, vectors)}</%def>
 ## Rows from..stop - 1 of an operand as arithmetic numbers in an array of ``pitch``; the rest up to ``high`` rows and ``wide`` columns is 0.
 <%def name="stage_rows(source, target, pitch, row, stop, high, columns, wide, factor='')">
     for (int j = 0; j < ${high}; j++) {
@@ -53,16 +57,54 @@ ${tile.types(acc, VW)}
       for (int c = n_; c < ${wide}; c++) to[c] = ${acc.zero};
     }
 </%def>
+## The block's keys in kb and values in vb, lines of WIDTH.
+<%def name="stage_keys()">
+    for (int part = 0; part < 2; part++) {  // here and below: one loop of two turns takes a compiler half as long as two loops
+      __global const ${dtype.storage} *const x = part ? v : k;
+      const long xr = part ? vr : kr, xc = part ? vc : kc;
+      const int columns = part ? ev : e, across = (columns + ${MR - 1}) / ${MR} * ${MR};
+      ${A} *const block = part ? vb : kb;
+      ${stage_rows("x", "block", WIDTH, "j0", "stop", "filled", "columns", "across")}
+    }
+</%def>
 ## Panels of NR rows of an operand, transposed: [panel][column][NR]; rows that there aren't are 0.
 <%def name="stage_panels(source, target, columns, factor='')">
-    for (int l = 0; l < ${QUERIES}; l++) {
-      ${A} *const to = (${A} *)${target} + l / ${NR} * ${CAP * NR} + l % ${NR};
-      __global const ${dtype.storage} *const from = ${source} + (first + l) * ${source}r;
-      if (first + l < rows) {
-        for (int c = 0; c < ${columns}; c++) to[c * ${NR}] = ${dtype.load("from", f"c * {source}c")}${factor};
-      } else {
-        for (int c = 0; c < ${columns}; c++) to[c * ${NR}] = ${acc.zero};
+    for (int l0 = 0; l0 < ${QUERIES}; l0 += ${SIDE}) {
+      ${A} *const to = (${A} *)${target} + l0 / ${NR} * ${CAP * NR} + l0 % ${NR};
+      __global const ${dtype.storage} *const from = ${source} + (first + l0) * ${source}r;
+% if in_place:
+      if (${source}c == 1 && first + l0 + ${SIDE} <= rows && ${columns} >= ${SIDE}) {
+        for (int c0 = 0; c0 < ${columns}; c0 += ${SIDE}) {
+          const int c = min(c0, ${columns} - ${SIDE});
+          ${tile.turn(SIDE, lambda i: f"*(__global const WU *)(from + {i} * {source}r + c){factor}", lambda i: f"*(W *)(to + (c + {i}) * {NR})")}
+        }
+        continue;
       }
+% endif
+      for (int l = 0; l < ${SIDE}; l++)
+        for (int c = 0; c < ${columns}; c++)
+          to[c * ${NR} + l] = first + l0 + l < rows ? ${dtype.load("from", f"l * {source}r + c * {source}c")}${factor} : ${acc.zero};
+    }
+</%def>
+## Such panels of sums, [panel][channel][NR], go out as rows of a result, times a factor for each row: a vector.
+<%def name="write_rows(source, target, columns, factor)">
+    const int there = min(${QUERIES}, rows - first);
+    for (int l0 = 0; l0 < there; l0 += ${SIDE}) {
+      const ${A} *const from = (const ${A} *)${source} + l0 / ${NR} * ${WIDTH * NR} + l0 % ${NR};
+      __global ${dtype.storage} *const to = ${target} + (first + l0) * ${target}r;
+      const W times = ${factor};
+% if in_place:
+      if (l0 + ${SIDE} <= there && ${columns} >= ${SIDE}) {
+        for (int c0 = 0; c0 < ${columns}; c0 += ${SIDE}) {
+          const int c = min(c0, ${columns} - ${SIDE});
+          ${tile.turn(SIDE, lambda i: f"*(const W *)(from + (c + {i}) * {NR}) * times", lambda i: f"*(__global WU *)(to + {i} * {target}r + c)")}
+        }
+        continue;
+      }
+% endif
+      for (int l = 0; l < min(${SIDE}, there - l0); l++)
+        for (int c = 0; c < ${columns}; c++)
+          ${dtype.store("to", f"l * {target}r + c", f"from[c * {NR} + l] * ((const {A} *)&times)[l]")};
     }
 </%def>
 ## Tiles of MR rows by NR lanes: the sum over i < depth of a(row, i) * b(i, lane). a(row): the text that reads from x, which is ``start`` for each tile;
@@ -94,13 +136,15 @@ ${tile.types(acc, VW)}
         for (int j = 0; j < high; j++)
           for (int l = 0; l < ${NR}; l++) ${scores}[j * ${NR} + l] = j0 + j > row + l ? ${acc.lowest} : ${scores}[j * ${NR} + l];
 </%def>
-## The keys of this block that the panel sees some of, and tiles of scores of them.
-<%def name="scores(target, pitch)">
+## The keys of this block that the panel sees some of; where it sees none, it is left out.
+<%def name="visible()">
       const int row = first + panel * ${NR}, n = causal ? min(held, row + ${NR} - j0) : held, high = (n + ${MR - 1}) / ${MR} * ${MR};
       if (n <= 0) ${"{ seen[panel] = 0; continue; }" if backward else "continue;"}
-      ${product("high", "e", f"kb + r * {pitch}", lambda i: f"x[{i * pitch} + i]", f"qt + panel * {CAP * NV}", lambda i, j: f"{target}[(r + {i}) * {NV} + {j}] = c{i}_{j}")}
-      ${A} *const s = (${A} *)${target};
-      ${hide("s")}
+</%def>
+## Tiles of a panel times the block's keys (or values).
+<%def name="over_keys(target, depth, block, queries)">
+      ${product("high", depth, f"{block} + r * {WIDTH}", lambda i: f"x[{i * WIDTH} + i]", f"{queries} + panel * {CAP * NV}",
+                lambda i, j: f"{target}[(r + {i}) * {NV} + {j}] = c{i}_{j}")}
 </%def>
 % if not backward:
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
@@ -108,7 +152,7 @@ void forward(${operands.result(dtype, "o")}, __global ${A} *restrict lse,
 ${operands.parameters(dtype, mask)})
 {
   V qt[${PANELS * CAP * NV}], ot[${PANELS * WIDTH * NV}], p[${HEIGHT * NV}], top[${PANELS * NV}], sum[${PANELS * NV}];
-  ${A} kb[${HEIGHT * CAP}], vb[${KEYS * WIDTH}];
+  ${A} kb[${HEIGHT * WIDTH}], vb[${HEIGHT * WIDTH}];
   const long z = get_global_id(1);
   ${operands.begin(mask, (), ("o",))}
   ## heavy and light blocks of a causal head by turns: whichever part of them a thread gets is as much work
@@ -121,10 +165,12 @@ ${operands.parameters(dtype, mask)})
     for (int j = 0; j < channels * ${NV}; j++) ot[panel * ${WIDTH * NV} + j] = (V)(${acc.zero});
   for (int j0 = 0; j0 < stop; j0 += ${KEYS}) {
     const int held = min(${KEYS}, stop - j0), filled = (held + ${MR - 1}) / ${MR} * ${MR};
-    ${stage_rows("k", "kb", CAP, "j0", "stop", "filled", "e", "e")}
-    ${stage_rows("v", "vb", WIDTH, "j0", "stop", "held", "ev", "channels")}
+    ${stage_keys()}
     for (int panel = 0; panel < panels; panel++) {
-      ${scores("p", CAP)}
+      ${visible()}
+      ${over_keys("p", "e", "kb", "qt")}
+      ${A} *const s = (${A} *)p;
+      ${hide("s")}
 % for j in lanes:
       V m${j} = top[panel * ${NV} + ${j}];
 % endfor
@@ -144,7 +190,9 @@ ${operands.parameters(dtype, mask)})
         p[j * ${NV} + ${j}] -= t${j};
 % endfor
       }
+      ${laborious(NV)}
       for (int j = 0; j < ${NR}; j++) ((${A} *)fade)[j] = ${exp}(((${A} *)fade)[j]);
+      ${laborious(4)}
       for (int j = 0; j < n * ${NR}; j++) s[j] = ${exp}(s[j]);
 % for j in lanes:
       const V f${j} = fade[${j}];
@@ -164,44 +212,13 @@ ${operands.parameters(dtype, mask)})
     }
   }
   for (int l = 0; l < min(${QUERIES}, rows - first); l++) {
-    const ${A} total = ((${A} *)sum)[l], share = total == 0 ? ${acc.zero} : 1 / total;
-    const ${A} *const from = (${A} *)ot + l / ${NR} * ${WIDTH * NR} + l % ${NR};
-    __global ${dtype.storage} *const to = o + (first + l) * or;
+    const ${A} total = ((${A} *)sum)[l];
     lse[z * rows + first + l] = total == 0 ? INFINITY : ((${A} *)top)[l] + ${log}(total);
-    for (int c = 0; c < ev; c++) ${dtype.store("to", "c", f"from[c * {NR}] * share")};
+    ((${A} *)sum)[l] = total == 0 ? ${acc.zero} : 1 / total;
   }
+  ${write_rows("ot", "o", "ev", f"*(const W *)((const {A} *)sum + l0)")}
 }
 % else:
-## Sums over a block's queries for keys from j0 on: tiles of MR keys by NR channels of weights (or of their gradients) times rows of queries (or of the
-## gradient of the result), added to memory. Panels that see nothing of a tile's keys are left out.
-<%def name="collect(weights, rows_of, channels, target, pitch)">
-      for (int r = 0; r < held; r += ${MR})
-        for (int c = 0; c < ${channels}; c += ${NR}) {
-          ${tile.declare(acc, MR, NV)}
-          for (int panel = 0; panel < panels; panel++) {
-            if (seen[panel] <= r) continue;
-            const ${A} *const x = (const ${A} *)${weights} + (panel * ${HEIGHT} + r) * ${NR};
-            const V *y = ${rows_of} + (panel * ${NR * COLUMNS} + c) / ${VW};
-            for (int i = 0; i < ${NR}; i++, y += ${COLUMNS // VW}) {
-              ${tile.step(acc, MR, NV, lambda row, p: f"x[{row * NR} + i]", lambda j, p: f"y[{j}]")}
-            }
-          }
-          V sums[${MR * NV}];
-% for i, j in cells:
-          sums[${i * NV + j}] = c${i}_${j};
-% endfor
-          const int down = min(${MR}, held - r), across = min(${NR}, ${channels} - c);
-          for (int i = 0; i < down; i++) {
-            const ${A} *const from = (const ${A} *)(sums + i * ${NV});
-            __global ${A} *const to = ${target} + (j0 + r + i) * ${pitch} + c;
-            if (across == ${NR}) {
-              for (int l = 0; l < ${NR}; l++) to[l] += from[l];
-            } else {
-              for (int l = 0; l < across; l++) to[l] += from[l];
-            }
-          }
-        }
-</%def>
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 void backward(${operands.result(dtype, "dq")}, ${operands.result(acc, "dk")}, ${operands.result(acc, "dv")},
   ${operands.operand(dtype, "g")}, ${operands.result(dtype, "o", "const")}, __global const ${A} *restrict lse,
@@ -209,12 +226,12 @@ ${operands.parameters(dtype, mask)})
 {
   V qt[${PANELS * CAP * NV}], gt[${PANELS * CAP * NV}], qs[${QUERIES * COLUMNS // VW}], gs[${QUERIES * COLUMNS // VW}], dt[${PANELS * WIDTH * NV}];
   V p[${PANELS * HEIGHT * NV}], d[${PANELS * HEIGHT * NV}];
-  ${A} kb[${HEIGHT * WIDTH}], vb[${HEIGHT * CAP}], norm[${QUERIES}], mean[${QUERIES}];
+  ${A} kb[${HEIGHT * WIDTH}], vb[${HEIGHT * WIDTH}], norm[${QUERIES}], mean[${QUERIES}];
   int seen[${PANELS}];
   const long z = get_global_id(1);
   ${operands.begin(mask, ("g",), ("dq", "dk", "dv", "o"))}
   const long before = get_global_id(0) * get_global_size(1) * keys;
-  const int channels = (e + ${MR - 1}) / ${MR} * ${MR}, across_e = (e + ${NR - 1}) / ${NR} * ${NR}, across_ev = (ev + ${NR - 1}) / ${NR} * ${NR};
+  const int channels = (e + ${MR - 1}) / ${MR} * ${MR};
   dk += before * e;
   dv += before * ev;
   for (int j = 0; j < keys; j++) {
@@ -223,10 +240,15 @@ ${operands.parameters(dtype, mask)})
   }
   for (int first = get_global_id(0) * ${QUERIES}; first < rows; first += get_global_size(0) * ${QUERIES}) {
     const int panels = min(${PANELS}, (rows - first + ${NR - 1}) / ${NR}), stop = causal ? min(keys, first + ${QUERIES}) : keys;
-    ${stage_panels("q", "qt", "e", " * scale")}
-    ${stage_panels("g", "gt", "ev")}
-    ${stage_rows("q", "((%s *)qs)" % A, COLUMNS, "first", "rows", QUERIES, "e", "across_e", " * scale")}
-    ${stage_rows("g", "((%s *)gs)" % A, COLUMNS, "first", "rows", QUERIES, "ev", "across_ev")}
+    for (int part = 0; part < 2; part++) {
+      __global const ${dtype.storage} *const x = part ? g : q;
+      const long xr = part ? gr : qr, xc = part ? gc : qc;
+      const int columns = part ? ev : e, across = (columns + ${NR - 1}) / ${NR} * ${NR};
+      const ${A} factor = part ? ${acc.one} : scale;
+      ${A} *const beside = (${A} *)(part ? gs : qs);
+      ${stage_panels("x", "(part ? gt : qt)", "columns", " * factor")}
+      ${stage_rows("x", "beside", COLUMNS, "first", "rows", QUERIES, "columns", "across", " * factor")}
+    }
     for (int l = 0; l < ${QUERIES}; l++) {
       norm[l] = first + l < rows ? lse[z * rows + first + l] : INFINITY;
       __global const ${dtype.storage} *const answer = o + min(first + l, rows - 1) * or;
@@ -246,17 +268,21 @@ ${operands.parameters(dtype, mask)})
       for (int j = 0; j < channels * ${NV}; j++) dt[panel * ${WIDTH * NV} + j] = (V)(${acc.zero});
     for (int j0 = 0; j0 < stop; j0 += ${KEYS}) {
       const int held = min(${KEYS}, stop - j0), filled = (held + ${MR - 1}) / ${MR} * ${MR};
-      ${stage_rows("k", "kb", WIDTH, "j0", "stop", "filled", "e", "channels")}
-      ${stage_rows("v", "vb", CAP, "j0", "stop", "filled", "ev", "ev")}
+      ${stage_keys()}
       for (int panel = 0; panel < panels; panel++) {
         V *const weight = p + panel * ${HEIGHT * NV}, *const change = d + panel * ${HEIGHT * NV};
-        ${scores("weight", WIDTH)}
+        ${visible()}
         seen[panel] = n;
-        ${product("high", "ev", f"vb + r * {CAP}", lambda i: f"x[{i * CAP} + i]", f"gt + panel * {CAP * NV}",
-                  lambda i, j: f"change[(r + {i}) * {NV} + {j}] = c{i}_{j}")}
+        for (int part = 0; part < 2; part++) {
+          V *const target = part ? change : weight;
+          ${over_keys("target", "(part ? ev : e)", "(part ? vb : kb)", "(part ? gt : qt)")}
+        }
+        ${A} *const s = (${A} *)weight;
+        ${hide("s")}
         ${A} *const t = (${A} *)change;
         const ${A} *const log_sum = norm + panel * ${NR}, *const middle = mean + panel * ${NR};
         for (int j = 0; j < high; j++)
+          ${laborious(NV)}
           for (int l = 0; l < ${NR}; l++) {
             const ${A} w = ${exp}(s[j * ${NR} + l] - log_sum[l]);
             s[j * ${NR} + l] = w;
@@ -265,14 +291,42 @@ ${operands.parameters(dtype, mask)})
         V *const out = dt + panel * ${WIDTH * NV};
         ${product("channels", "n", "kb + r", lambda i: f"x[i * {WIDTH} + {i}]", "change", lambda i, j: f"out[(r + {i}) * {NV} + {j}] += c{i}_{j}")}
       }
-      ${collect("p", "gs", "ev", "dv", "dvr")}
-      ${collect("d", "qs", "e", "dk", "dkr")}
+      ## Sums over the block's queries: tiles of MR keys by NR channels of weights (or of their gradients) times rows of the result's gradient (or of
+      ## queries), added to memory. Panels that see nothing of a tile's keys are left out.
+      for (int part = 0; part < 2; part++) {
+        const V *const weights = part ? d : p, *const rows_of = part ? qs : gs;
+        const int columns = part ? e : ev;
+        __global ${A} *const target = part ? dk : dv;
+        const long pitch = part ? dkr : dvr;
+        for (int r = 0; r < held; r += ${MR})
+          for (int c = 0; c < columns; c += ${NR}) {
+            ${tile.declare(acc, MR, NV)}
+            for (int panel = 0; panel < panels; panel++) {
+              if (seen[panel] <= r) continue;
+              const ${A} *const x = (const ${A} *)weights + (panel * ${HEIGHT} + r) * ${NR};
+              const V *y = rows_of + (panel * ${NR * COLUMNS} + c) / ${VW};
+              for (int i = 0; i < ${NR}; i++, y += ${COLUMNS // VW}) {
+                ${tile.step(acc, MR, NV, lambda row, p: f"x[{row * NR} + i]", lambda j, p: f"y[{j}]")}
+              }
+            }
+            V sums[${MR * NV}];
+% for i, j in cells:
+            sums[${i * NV + j}] = c${i}_${j};
+% endfor
+            const int down = min(${MR}, held - r), across = min(${NR}, columns - c);
+            for (int i = 0; i < down; i++) {
+              const ${A} *const from = (const ${A} *)(sums + i * ${NV});
+              __global ${A} *const to = target + (j0 + r + i) * pitch + c;
+              if (across == ${NR}) {
+                for (int l = 0; l < ${NR}; l++) to[l] += from[l];
+              } else {
+                for (int l = 0; l < across; l++) to[l] += from[l];
+              }
+            }
+          }
+      }
     }
-    for (int l = 0; l < min(${QUERIES}, rows - first); l++) {
-      const ${A} *const from = (${A} *)dt + l / ${NR} * ${WIDTH * NR} + l % ${NR};
-      __global ${dtype.storage} *const to = dq + (first + l) * dqr;
-      for (int c = 0; c < e; c++) ${dtype.store("to", "c", f"from[c * {NR}] * scale")};
-    }
+    ${write_rows("dt", "dq", "e", "(W)(scale)")}
   }
 }
 % endif

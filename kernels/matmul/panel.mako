@@ -32,7 +32,7 @@ TUNABLES = dict(
 CONSTRAINTS = ("MR * NV <= 64",)  # compilers spend minutes on larger unrolled tiles
 %>
 <%
-lane, planes = tile.module.lane(dtype), len(tile.module.planes(dtype))
+lane, planes, SIDE = tile.module.lane(dtype), len(tile.module.planes(dtype)), tile.module.side(VW)
 NR = NV * VW
 ROWS = min(TILES, 32)  # rows of tiles that an item may have
 in_place = lane == dtype.storage or dtype.s in ("i32", "i64")  # elements lie in memory as they are summed
@@ -58,13 +58,13 @@ void ${kname}(__global const ${dtype.storage} *restrict src, const long start, c
       q[(long)i * ${2 * R} + ${f"r + {R}" if planar else "2 * r + 1"}] = v.y;
 % endif
 </%def>
-% if in_place and planes == 1 and R % VW == 0:
-  if (kstep == 1 && held == ${R} && to - from >= ${VW}) {
-    for (int i0 = from; i0 < to; i0 += ${VW}) {
-      const int i = min(i0, to - ${VW});
-      for (int r = 0; r < ${R}; r += ${VW}) {
+% if in_place and planes == 1 and R % SIDE == 0:
+  if (kstep == 1 && held == ${R} && to - from >= ${SIDE}) {
+    for (int i0 = from; i0 < to; i0 += ${SIDE}) {
+      const int i = min(i0, to - ${SIDE});
+      for (int r = 0; r < ${R}; r += ${SIDE}) {
         __global const E *const square = (__global const E *)p + r * step + i;
-        ${tile.turn(VW, lambda t: f"*(__global const VU *)(square + {t} * step)", lambda t: f"*(__global VU *)(q + (long)(i + {t}) * {R} + r)")}
+        ${tile.turn(SIDE, lambda t: f"*(__global const WU *)(square + {t} * step)", lambda t: f"*(__global WU *)(q + (long)(i + {t}) * {R} + r)")}
       }
     }
     return;
@@ -224,12 +224,12 @@ void panel_local(
           __global const VU *const from_b = (__global const VU *)(panel + i * bk);
           ${" ".join(f"near[i * {NV} + {j}] = from_b[{j}];" for j in range(NV))}
         }
-      else if (bk == 1 && kc >= ${VW})
-        for (int i0 = 0; i0 < kc; i0 += ${VW}) {
-          const int i = min(i0, kc - ${VW});
-          for (int j = 0; j < ${NV}; j++) {
-            __global const E *const square = panel + j * ${VW} * bn + i;
-            ${tile.turn(VW, lambda t: f"*(__global const VU *)(square + {t} * bn)", lambda t: f"near[(i + {t}) * {NV} + j]")}
+      else if (bk == 1 && kc >= ${SIDE})
+        for (int i0 = 0; i0 < kc; i0 += ${SIDE}) {
+          const int i = min(i0, kc - ${SIDE});
+          for (int j = 0; j < ${NR}; j += ${SIDE}) {
+            __global const E *const square = panel + j * bn + i;
+            ${tile.turn(SIDE, lambda t: f"*(__global const WU *)(square + {t} * bn)", lambda t: f"*(W *)((E *)near + (i + {t}) * {NR} + j)")}
           }
         }
       else
