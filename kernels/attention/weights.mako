@@ -56,13 +56,13 @@ void weights(__global ${dtype.storage} *restrict o0, __global const ${dtype.stor
   for (uint line = start; line < stop; line++) {
     ${place()}
 % if forward:
-    ${row.over(A, LANES, dict(top=(acc.lowest, f"{greatest}(a, b)")), f"const {A} v = {score('at')}; top_[l] = ((v > top_[l]) | (v != v)) ? v : top_[l];")}
+    ${row.over(A, LANES, dict(top=(acc.lowest, row.module.GREATEST)), f"const {A} v = {score('at')}; top_[l] = v;")}
     if (top == ${acc.lowest}) {
       for (uint at = base; at < base + columns; at++) { ${put("at", acc.zero)} }
       continue;
     }
 % endif
-    ${row.over(A, LANES, dict(sum=("0", "a + b")), f"const {A} e = {term('at')}; {put('at', 'e') if forward and not again else ''} sum_[l] += e;")}
+    ${row.over(A, LANES, dict(sum=("0", "a + b")), f"const {A} e = {term('at')}; {put('at', 'e') if forward and not again else ''} sum_[l] = e;")}
 % if forward:
     const ${A} share = 1 / sum;
 % endif

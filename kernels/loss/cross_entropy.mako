@@ -116,13 +116,13 @@ void cross_entropy(${", ".join(arguments)})
 %   if not columns:
     const uint base = line * n;
 %     if stage == "forward":
-    ${row.over(A, LANES, dict(top=(acc.lowest, f"{greatest}(a, b)")),
-               f"const {A} v = {x_at('at')}; top_[l] = ((v > top_[l]) | (v != v)) ? v : top_[l];", True)}
+    ${row.over(A, LANES, dict(top=(acc.lowest, row.module.GREATEST)),
+               f"const {A} v = {x_at('at')}; top_[l] = v;", True)}
 %       if smooth:
     ${row.over(A, LANES, dict(sum=("0", "a + b"), mixed=("0", "a + b")),
-               f"const {A} d = {x_at('at')} - top; sum_[l] += {exp}(d); mixed_[l] += {w_at('(at - base)')} * d;", True)}
+               f"const {A} d = {x_at('at')} - top; sum_[l] = {exp}(d); mixed_[l] = {w_at('(at - base)')} * d;", True)}
 %       else:
-    ${row.over(A, LANES, dict(sum=("0", "a + b")), f"sum_[l] += {exp}({x_at('at')} - top);", True)}
+    ${row.over(A, LANES, dict(sum=("0", "a + b")), f"sum_[l] = {exp}({x_at('at')} - top);", True)}
 %       endif
     ${loss_of("line", "base")}
 %       if each:

@@ -57,15 +57,17 @@ void layer(${", ".join(arguments)})
 %   if stage == "forward":
   const uint share = rows / get_num_groups(0), extra = rows % get_num_groups(0), g = get_group_id(0);
   const uint start = g * share + min(g, extra), stop = start + share + (g < extra);
+  const ${A} part = 1 / (${A})n;
   for (uint line = start; line < stop; line++) {
     const uint base = line * n;
     const ${A} origin = ${x_first("base")};
-    ${row.over(A, LANES, dict(sum=("0", "a + b")), f"{look('at')} sum_[l] += v - origin;")}
-    const ${A} near = sum / n;
+    ${row.over(A, LANES, dict(sum=("0", "a + b")), f"{look('at')} sum_[l] = v - origin;")}
+    const ${A} near = sum * part;
     ${row.over(A, LANES, dict(rest=("0", "a + b"), squares=("0", "a + b")),
-               f"const {A} d = {x_at('at')} - origin - near; rest_[l] += d; squares_[l] += d * d;")}
-    const ${A} shift = near + rest / n, m2 = squares - rest * (rest / n);
-    const ${A} rstd = rsqrt_${acc.s}((m2 > 0 ? m2 : 0) / n + eps);
+               f"const {A} d = {x_at('at')} - origin - near; rest_[l] = d; squares_[l] = d * d;")}
+    const ${A} more = rest * part, shift = near + more, m2 = squares - rest * more;
+    const ${A} rstd = rsqrt_${acc.s}((m2 > 0 ? m2 : 0) * part + eps);
+    ${row.vectors(A, True, 2)}
     for (uint j = 0; j < n; j++) {
       const size_t at = (size_t)base + j;
       ${put("at", f"({x_at('at')} - origin - shift) * rstd * {w_at('j')} + {b_at('j')}" if scaled or shifted else f"({x_at('at')} - origin - shift) * rstd")}
@@ -75,6 +77,7 @@ void layer(${", ".join(arguments)})
   }
 %   else:
   const uint per = (rows + slots - 1) / slots;
+  const ${A} part = 1 / (${A})n;
   for (uint slot = get_group_id(0); slot < slots; slot += get_num_groups(0)) {
 %     if scaled:
     __global ${A} *restrict dw = p0 + slot * n, *restrict db = p1 + slot * n;
@@ -85,8 +88,9 @@ void layer(${", ".join(arguments)})
       const uint base = line * n;
       const ${A} mean = means[line], rstd = rstds[line];
       ${row.over(A, LANES, dict(direct=("0", "a + b"), along=("0", "a + b")),
-                 f"const {A} v = {g_at('at')} * {w_at('(at - base)')}; direct_[l] += v; along_[l] += v * ({normal});")}
-      const ${A} c1 = direct / n, c2 = along / n;
+                 f"const {A} v = {g_at('at')} * {w_at('(at - base)')}; direct_[l] = v; along_[l] = v * ({normal});")}
+      const ${A} c1 = direct * part, c2 = along * part;
+      ${row.vectors(A, True, 2)}
       for (uint j = 0; j < n; j++) {
         const size_t at = (size_t)base + j;
         const ${A} h = ${normal}, v = ${g_at("at")};

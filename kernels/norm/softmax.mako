@@ -50,10 +50,10 @@ void softmax(__global ${out.storage} *restrict o0, ${dtype.parameters("x")}, con
   for (uint line = start; line < stop; line++) {
     const uint base = line * n;
 %     if forward:
-    ${row.over(A, LANES, dict(top=(acc.lowest, f"{greatest}(a, b)")),
-               f"{look('at')} top_[l] = ((v > top_[l]) | (v != v)) ? v : top_[l];", True)}
+    ${row.over(A, LANES, dict(top=(acc.lowest, row.module.GREATEST)),
+               f"{look('at')} top_[l] = v;", True)}
 %     endif
-    ${row.over(A, LANES, dict(sum=("0", "a + b")), f"{term('at')} {put('at', 'e') if keep else ''} sum_[l] += e;", True)}
+    ${row.over(A, LANES, dict(sum=("0", "a + b")), f"{term('at')} {put('at', 'e') if keep else ''} sum_[l] = e;", True)}
 %     if forward:
     const ${A} scale = ${f"{log_of}(sum)" if log else "1 / sum"};
 %     endif
