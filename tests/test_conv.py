@@ -11,7 +11,7 @@ from oracle import F, Input, same, values
 import cltorch
 from cltorch import codegen
 from cltorch.dtype import by_name
-from cltorch.ops import convolution, convolution_launch, convolution_winograd
+from cltorch.ops import convolution, convolution_launch, convolution_winograd, gemm_plan
 
 torch = pytest.importorskip("torch")
 
@@ -188,6 +188,23 @@ def test_shares_of_a_gradient_to_weights_stay_within_their_bounds(axis: tuple, c
         else:
             assert -(-flat // t["VW"]) * t["VW"] * cut.high <= t["GRAD"] and cut.high * cut.deep <= numbers["PAIRS"]
         assert cut.lanes == "outputs" or rows > 1
+
+
+def test_another_tile_only_where_it_is_worth_a_program() -> None:
+    """Tiles of 8 x 2 also where 16 x 1 is a little cheaper by the estimate; 16 x 1 where it is clearly so."""
+    room = convolution_launch.Room.from_numbers(codegen.defaults("conv/correlate", "wide"))
+
+    def chosen(count: int, stride: int, channels: int, **more: object) -> tuple[tuple[int, int], float]:
+        axes = (convolution_launch.Axis(3, count, stride, -1, 1),) * 2
+        cut = convolution_launch.tiling.__wrapped__(axes, channels, 64, 16, 2, 4, 64, room._replace(**more))
+        return (dict(cut.tunables)["MR"], dict(cut.tunables)["NV"]), cut.cost
+
+    for shape, expected in (((8, 2, 32), (8, 2)), ((8, 1, 64), (16, 1))):
+        tile, cost = chosen(*shape)
+        usual, other = (chosen(*shape, side=side)[1] for side in (gemm_plan.Side(8, 2), gemm_plan.Side(16, 1)))
+        assert tile == expected and other < usual and (other < 0.95 * usual) == (expected == (16, 1))
+        assert cost == (other if expected == (16, 1) else usual)
+
 
 
 @pytest.mark.parametrize("register", [16, 32, 64])

@@ -11,7 +11,7 @@ from ..dtype import dtype
 from ..runtime.device import Device
 from ..shape import Size
 from . import convolution_winograd as winograd
-from .convolution_sums import Axis, Correlation, Gradient
+from .convolution_sums import WORTH_ANOTHER, Axis, Correlation, Gradient
 from .gemm_plan import Block, Side, bounded, ceil, fitted, vector_bytes
 
 ITEMS_PER_UNIT = 4
@@ -91,7 +91,7 @@ def _refuse(axes: tuple[Axis, Axis], room: Room) -> RuntimeError:
 def tiling(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, units: int, itemsize: int, register_bytes: int, room: Room) -> Tiling:
     """The cheapest cut of a sum over patches, by an estimate in cycles. Pure, so that a shape is always summed in the same order."""
     stage, sums, lanes = room.stage // itemsize, room.sums // itemsize, _lanes(itemsize, register_bytes)
-    shapes = [(6, 4), (8, 2), (12, 2), (16, 1), (1, 8)] if register_bytes > 32 else [(6, 2), (12, 1), (1, 8)]  # 32 registers, or 16
+    shapes = [(8, 2), (6, 4), (12, 2), (16, 1), (1, 8)] if register_bytes > 32 else [(6, 2), (12, 1), (1, 8)]  # 32 registers, or 16
     if room.side:
         shapes = [tuple(room.side), (1, 8)]
     area, best = axes[0].taps * axes[1].taps, None
@@ -107,9 +107,9 @@ def tiling(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, units
             item = tiles * vectors / nv * step * channels * area + channels * (_staging(axes, th, tw, lanes) + 3 * area)
             item += tiles * mr * th * (20 + 2 * tw / lanes) + 1000
             cost = ceil(ceil(axes[0].count, th) * ceil(axes[1].count, tw) * ceil(total, tiles) * images, units) * item
-            if best is None or cost < best.cost:
-                block = max(1, min(channels, stage // channel))
-                best = Tiling(th, tw, block, tiles, cost, (("MR", mr), ("NV", nv), ("VW", lanes), ("STAGE", stage), ("SUMS", sums)))
+            tunables = ("MR", mr), ("NV", nv), ("VW", lanes), ("STAGE", stage), ("SUMS", sums)
+            if best is None or cost < best.cost * (1 if tunables == best.tunables else WORTH_ANOTHER):
+                best = Tiling(th, tw, max(1, min(channels, stage // channel)), tiles, cost, tunables)
     if best is None or max(axes[0].taps, axes[1].taps) > room.taps:
         raise _refuse(axes, room)
     return best
@@ -278,9 +278,9 @@ def share(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, groups
             splits = max(1, min(jobs, ceil(ITEMS_PER_UNIT * units, blocks)))
             job = held * staging + 3 * deep + tile.cycles(high, deep, th, tw, columns, width)
             cost = ceil(blocks * splits, units) * ceil(jobs, splits) * job
-            if best is None or cost < best[0]:
-                best = cost, Share(high, deep, th, tw, splits, tile.lanes,
-                                   (("R", tile.R), ("C", tile.C), ("VW", width), ("STAGE", stage), ("GRAD", most)))
+            tunables = ("R", tile.R), ("C", tile.C), ("VW", width), ("STAGE", stage), ("GRAD", most)
+            if best is None or cost < best[0] * (1 if tunables == best[1].tunables else WORTH_ANOTHER):
+                best = cost, Share(high, deep, th, tw, splits, tile.lanes, tunables)
     if best is None or max(axes[0].taps, axes[1].taps) > room.taps:
         raise _refuse(axes, room)
     return best[1]

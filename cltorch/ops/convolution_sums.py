@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from ..core.tensor import Tensor
 
+WORTH_ANOTHER = 0.95  # of the usual tile's cost: what another one has to be below before a model gets one more program, half a second to compile
+
 
 class Axis(NamedTuple):
     """One axis of a sum over patches: output o and tap k read the source at o * stride + start + k * step."""

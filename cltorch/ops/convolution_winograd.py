@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 from ..core import dispatch
 from ..dtype import dtype, float32
 from ..runtime.device import Device
-from .convolution_sums import Axis, Correlation
+from .convolution_sums import WORTH_ANOTHER, Axis, Correlation
 from .gemm_plan import Side, ceil, vector_bytes
 
 FAMILY = "conv/winograd"
 LARGEST = 128  # squares of a work-item
-WORTH_ANOTHER = 0.95  # of the cost: what another tile has to be below before a model gets another program for it, which takes half a second to compile
 
 
 class Room(NamedTuple):
