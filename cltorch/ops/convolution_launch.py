@@ -89,7 +89,8 @@ def _refuse(axes: tuple[Axis, Axis], room: Room) -> RuntimeError:
 
 @lru_cache(maxsize=1024)
 def tiling(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, units: int, itemsize: int, register_bytes: int, room: Room) -> Tiling:
-    """The cheapest cut of a sum over patches, by an estimate in cycles. Pure, so that a shape is always summed in the same order."""
+    """The cheapest cut of a sum over patches, by an estimate in cycles, in another tile than the first one only where that is WORTH_ANOTHER program. Pure, so
+    that a shape is always summed in the same order."""
     stage, sums, lanes = room.stage // itemsize, room.sums // itemsize, _lanes(itemsize, register_bytes)
     shapes = [(8, 2), (6, 4), (12, 2), (16, 1), (1, 8)] if register_bytes > 32 else [(6, 2), (12, 1), (1, 8)]  # 32 registers, or 16
     if room.side:
@@ -260,7 +261,7 @@ class SumTile(NamedTuple):
 @lru_cache(maxsize=1024)
 def share(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, groups: int, units: int, itemsize: int, register_bytes: int,
           room: Room) -> Share:
-    """The cheapest cut of a gradient to the weights, by an estimate in cycles. Pure."""
+    """The cheapest cut of a gradient to the weights, as in ``tiling``. Pure."""
     stage, most, width = room.stage // itemsize, room.sums // itemsize, _lanes(itemsize, register_bytes)
     area, best = axes[0].taps * axes[1].taps, None
     depth = channels * area

@@ -27,7 +27,7 @@ GREATEST = "((b > a) | (b != b)) ? b : a"
       int j = 0;
 % for name, (start, join) in found.items():
       ${V} ${", ".join(f"{name}_{k} = ({V})({start})" for k in pieces)};
-      ${A}8 ${name}_few = (${A}8)(${start});
+      ${V} ${name}_few = (${V})(${start});
 % endfor
       for (; j + ${LANES} <= size; j += ${LANES}) {
         ${A} ${", ".join(f"{name}_[{LANES}] __attribute__((aligned(64)))" for name in found)};
@@ -43,7 +43,7 @@ GREATEST = "((b > a) | (b != b)) ? b : a"
         ${A} ${", ".join(f"{name}_[8] __attribute__((aligned(64)))" for name in found)};
         for (int l = 0; l < 8; l++) { const size_t at = (size_t)first + (size_t)(j + l); ${body} }
 % for name, (start, join) in found.items():
-        ${joined(f"{A}8", f"{name}_few", join, f"{name}_few", f"*({A}8 *){name}_")}
+        ${joined(V, f"{name}_few", join, f"{name}_few", f"*({V} *){name}_")}
 % endfor
       }
       for (; j < size; j++) {
