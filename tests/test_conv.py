@@ -206,7 +206,6 @@ def test_another_tile_only_where_it_is_worth_a_program() -> None:
         assert cost == (other if expected == (16, 1) else usual)
 
 
-
 @pytest.mark.parametrize("register", [16, 32, 64])
 @pytest.mark.parametrize("lanes", ["rows", "outputs"])
 @pytest.mark.parametrize("name", ["float32", "float64", "float16", "int32"])

@@ -75,7 +75,8 @@ class Templates(TemplateCollection):
             read = Template(marked, filename=path, uri=file, lookup=self, strict_undefined=True)
         except (MakoException, SyntaxError) as error:
             raise TemplateError(f"{what} can't be read: {error}") from error
-        STORE.save(key, marshal.dumps((marked, read.code, compile(read.code, read.module_id, "exec"))))
+        if STORE.limit:
+            STORE.save(key, marshal.dumps((marked, read.code, compile(read.code, read.module_id, "exec"))))
         return read
 
     def render(self, file: str, context: Mapping[str, Any], function: str = "") -> str:

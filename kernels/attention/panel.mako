@@ -42,7 +42,7 @@ SIDE = tile.module.side(VW)
 %>
 ${tile.types(acc, VW)}
 ## Before a loop that computes exponentials.
-<%def name="laborious(vectors)">${whole.loop({"float": 4, "double": 8}[A], vectors, vectors)}</%def>
+<%def name="laborious(vectors)">${whole.loop(whole.module.sizes[A], vectors, vectors)}</%def>
 ## Rows from..stop - 1 of an operand as arithmetic numbers in an array of ``pitch``; the rest up to ``high`` rows and ``wide`` columns is 0.
 <%def name="stage_rows(source, target, pitch, row, stop, high, columns, wide, factor='')">
     for (int j = 0; j < ${high}; j++) {
@@ -259,7 +259,7 @@ ${operands.parameters(dtype, mask)})
       for (; c + ${VW} <= ev; c += ${VW})
         for (int i = 0; i < ${VW}; i++) sums[i] += given[c + i] * ${dtype.load("answer", "c + i")};
       for (; c < ev; c++) sums[0] += given[c] * ${dtype.load("answer", "c")};
-% for half in whole.module.halves(VW):
+% for half in (VW >> k for k in range(1, VW.bit_length())):
       for (int i = 0; i < ${half}; i++) sums[i] += sums[i + ${half}];
 % endfor
       mean[l] = sums[0];

@@ -7,13 +7,10 @@ over      wide: each total of `found`, {name: (start, join of a and b)}, is decl
 tree      grid: joins the private numbers `name` of `threads` neighbours in lds; all of them get the result
 GREATEST  the join of a maximum: NaN where there is one, of numbers and of vectors
 </%doc>
-<%!
-sizes = {"float": 4, "double": 8}
-GREATEST = "((b > a) | (b != b)) ? b : a"
-%>
+<%! GREATEST = "((b > a) | (b != b)) ? b : a" %>
 <%namespace name="whole" file="/pointwise/whole.mako"/>
 ## Before a loop: four vectors a turn, or ``longest`` of the processor's longest where it computes more than it reads.
-<%def name="vectors(A, laborious, longest)">${whole.loop(sizes[A] if laborious else 0, 4, longest)}</%def>
+<%def name="vectors(A, laborious, longest)">${whole.loop(whole.module.sizes[A] if laborious else 0, 4, longest)}</%def>
 ## to = the join of two of type T.
 <%def name="joined(T, to, join, first, second)">{ const ${T} a = ${first}, b = ${second}; ${to} = ${join}; }</%def>
 <%def name="over(A, LANES, found, body, laborious=False)">
@@ -31,7 +28,7 @@ GREATEST = "((b > a) | (b != b)) ? b : a"
 % endfor
       for (; j + ${LANES} <= size; j += ${LANES}) {
         ${A} ${", ".join(f"{name}_[{LANES}] __attribute__((aligned(64)))" for name in found)};
-        ${vectors(A, laborious, max(1, LANES * sizes[A] // 64))}
+        ${vectors(A, laborious, max(1, LANES * whole.module.sizes[A] // 64))}
         for (int l = 0; l < ${LANES}; l++) { const size_t at = (size_t)first + (size_t)(j + l); ${body} }
 % for name, (start, join) in found.items():
 % for k in pieces:

@@ -1,11 +1,9 @@
 <%doc>
-The length of a loop's vectors, and how lanes are joined, shared by templates: only defs, no kernel. clang's loops use vectors of 256 bits where a processor has longer ones, unless
+The length of a loop's vectors, shared by templates: only defs, no kernel. clang's loops use vectors of 256 bits where a processor has longer ones, unless
 they ask. WHOLE_VECTORS: bytes of the processor's, defined where the compiler has to be told (runtime/quirks.py).
 </%doc>
 <%!
-def halves(lanes):
-    """lanes / 2, lanes / 4, ..., 1: the loops that join so many lanes."""
-    return [lanes >> k for k in range(1, lanes.bit_length())]
+sizes = {"float": 4, "double": 8}  # bytes of a number by its C type
 %>
 ## Before a loop: so many vectors a turn, or ``whole`` of the processor's longest. size: bytes of the largest number that the loop computes with, where
 ## that takes longer than memory; else 0, and the loop doesn't ask. halves: it rounds to them, for which clang's estimate sees no vectors: two of 256 bits.
