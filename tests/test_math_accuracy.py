@@ -85,6 +85,7 @@ CASES = [
     Case("cbrt", (ALL_BITS, (-10, 10), (0, 1e-38)), 1, 2, np.cbrt, lambda x: math.copysign(1, x) * mpmath.cbrt(abs(x))),
     Case("erf", ((-4, 4), (-1, 1)), 2, 16, None, mpmath.erf),
     Case("gelu", ((0, 14), (0, 1)), 2, 0, None, lambda x: x * mpmath.ncdf(x), edges=False),
+    Case("gelu_slope", ((0, 14), (0, 1)), 2, 0, None, lambda x: mpmath.ncdf(x) + x * mpmath.npdf(x), edges=False),
     Case("erfc", ((-4, 10.2), (-1, 1)), 4, 16, None, mpmath.erfc),
     Case("erfcx", ((-3, 10), (10, 1e5)), 16, 0, None, _erfcx, edges=False),
     Case("erfinv", ((-1, 1), (0.999, 1)), 3, 5, None, mpmath.erfinv, edges=False),
