@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class Contestant:
             self.library.manual_seed(0)
             return case.build(self.library, self.place)
         operands = [self.tensor(given, values(given, seed)) for seed, given in enumerate(case.inputs)]
-        return lambda: case.call(self.library, *operands)
+        return partial(case.call, self.library, *operands)
 
     def tensor(self, given: Input, array: np.ndarray) -> Any:
         found = self.library.tensor(array, device=self.place)
@@ -69,8 +70,11 @@ class Cltorch(Contestant):
         return case.own(self.device) if case.own is not None else super().prepare(case)
 
     def settle(self, result: Any) -> None:
-        for t in result if isinstance(result, tuple) else (result,):
-            dispatch.buffer(t)
+        if isinstance(result, tuple):
+            for each in result:
+                dispatch.buffer(each)
+        else:
+            dispatch.buffer(result)
 
     def wait(self) -> None:
         self.device.synchronize()
