@@ -14,11 +14,14 @@ ERFCX = {
             3.7192614944510755e-06, 5.219235619425839e-06, 1.482500436989269e-06, -6.846546415779968e-07, -7.969725689317889e-07,
             -2.81426167004558e-07, 9.073828716630504e-08, 1.837872065324162e-07, 6.839438170994347e-08, -4.7360279984106636e-08,
             -3.9159523146678576e-08, 5.479914992298808e-09, 9.346651347860507e-09, -1.0734424661640611e-10, -9.338946143347172e-10)}
-# near-minimax: log2(erfc(a)) / a up to 3.95, (2^f - 1) / f up to 1/2, and e^(a^2 / 2) erfc(a / sqrt(2)) / 2 up to 8, the less exactly the larger the power
+# near-minimax: log2(erfc(a)) / a up to 3.95, (log2(erfc(a / sqrt(2)) / 2) + 1) / a up to 5.6 and falling beyond, (2^f - 1) / f up to 1/2,
+# erfc(a / sqrt(2)) e^(a^2 / 2) / 2 - a / sqrt(2 pi) up to 8, the less exactly the larger the power
 LOG2_ERFC = (-1.627907, -0.9184476, -0.14827706, 0.02763203, 0.00023140213, -0.0024050118, 0.0009129904, -0.00016972043, 1.3353963e-05)
+LOG2_NORMAL_TAIL = (-1.1511043, -0.45922154, -0.05243303, 0.0069234697, 2.998923e-05, -0.00029997976, 8.417791e-05, -1.26146e-05,
+                    1.0427299e-06, -3.7183593e-08)
 EXP2_LESS_1 = (0.6931472, 0.2402265, 0.05550357, 0.009618238, 0.0013390965, 0.00015403504)
-MILLS = (0.5, -0.39894196, 0.24999285, -0.13292493, 0.062282525, -0.026099667, 0.0096893273, -0.0030741834, 0.00078765175, -0.0001520064,
-         2.0279413e-05, -1.6419602e-06, 6.0174528e-08)
+MILLS_LESS_A = (0.5, -0.79788345, 0.24997772, -0.13282648, 0.0619688, -0.025529793, 0.0090508582, -0.0026145354, 0.00057176722, -8.6428183e-05,
+                7.8979228e-06, -3.247512e-07)
 ERFINV_NEAR = (1.5014094, 0.24664028, -0.0041776663, -0.0012527239, 0.00021857349, -4.9742125e-06, -3.5223543e-06, 4.6842177e-07,
                2.806407e-08, -8.942634e-09)
 ERFINV_FAR = (2.8329768, 1.0016752, 0.0094452, -0.007640942, 0.005686322, -0.0035832739, 0.0014880849, -7.8007695e-05, -0.00031234784,
@@ -39,30 +42,23 @@ static inline float erf_f32(float x) {
 % endif
 </%def>
 
-## e^(-a^2 / 2) for 0 <= a <= 8.
-<%def name="normal_power(t, wide)">
-% if t.s == "f32":
-static inline float normal_power_f32(float a) {
-  const float p = a * a * ${t.lit(-0.5 * LOG2_E)}, k = p + 12582912.0f, f = p - (k - 12582912.0f);
-  return (1.0f + f * ${poly("f", EXP2_LESS_1)}) * as_float((as_uint(k) << 23) + 0x3f800000u);
-}
-% endif
-</%def>
-
-## The normal distribution's mass beyond a, erfc(a / sqrt(2)) / 2, for 0 <= a <= 8: exact to 2^-24 in itself, not to its last places where it is
+## The normal distribution's mass beyond a, erfc(a / sqrt(2)) / 2, for 0 <= a <= 10: exact to 2^-25 in itself, not to its last places where it is
 ## small (float64: from erfc).
 <%def name="normal_tail(t, wide)">
 % if t.s == "f32":
-static inline float normal_tail_f32(float a) { return normal_power_f32(a) * ${poly("a", MILLS)}; }
+static inline float normal_tail_f32(float a) {
+  const float p = a * ${poly("a", LOG2_NORMAL_TAIL)} - 1.0f, k = p + 12582912.0f, f = p - (k - 12582912.0f);
+  return (1.0f + f * ${poly("f", EXP2_LESS_1)}) * as_float((as_uint(k) << 23) + 0x3f800000u);
+}
 % elif t.s == "f64":
 static inline double normal_tail_f64(double a) { return 0.5 * erfc_f64(a * ${t.lit(SQRT_HALF)}); }
 % endif
 </%def>
 
-## Where the tail is cut off: below 2^-40 there (float64: 0 at 40).
+## Where the tail is cut off: 2^-87 there (float64: 0 at 40).
 <%def name="normal_bounded(t, wide)">
 % if t.is_float:
-<% most = t.lit(8.0 if t.s == "f32" else 40.0) %>
+<% most = t.lit(10.0 if t.s == "f32" else 40.0) %>
 static inline ${t.c} normal_bounded_${t.s}(${t.c} x) {
   const ${t.c} a = abs_${t.s}(x);
   return a > ${most} ? ${most} : a;
@@ -70,7 +66,7 @@ static inline ${t.c} normal_bounded_${t.s}(${t.c} x) {
 % endif
 </%def>
 
-## x times the normal distribution function: 2 ulp where x > 0, 2^-24 |x| elsewhere.
+## x times the normal distribution function: 2 ulp where x > 0, 2^-25 |x| elsewhere.
 <%def name="gelu(t, wide)">
 % if t.is_float:
 static inline ${t.c} gelu_${t.s}(${t.c} x) {
@@ -80,11 +76,14 @@ static inline ${t.c} gelu_${t.s}(${t.c} x) {
 % endif
 </%def>
 
-## gelu's derivative, the normal distribution function plus x times its density: to 2^-23. Of -x it is 1 less that of x: one power does (float64: two).
+## gelu's derivative, the normal distribution function plus x times its density: to 2^-23. Of x and -x they are 1 together, so that the part on the left
+## does, which is one power times one polynomial, neither waiting for the other (float64: two powers).
 <%def name="gelu_slope(t, wide)">
 % if t.s == "f32":
 static inline float gelu_slope_f32(float x) {
-  const float a = normal_bounded_f32(x), left = normal_power_f32(a) * ${poly("a", [MILLS[0], MILLS[1] - NORMAL_DENSITY, *MILLS[2:]])};
+  const float a = abs_f32(x) > 8.0f ? 8.0f : abs_f32(x), p = a * a * ${t.lit(-0.5 * LOG2_E)}, k = p + 12582912.0f, f = p - (k - 12582912.0f);
+  const float power = (1.0f + f * ${poly("f", EXP2_LESS_1)}) * as_float((as_uint(k) << 23) + 0x3f800000u);
+  const float left = power * ${poly("a", MILLS_LESS_A)};
   return x > 0 ? 1.0f - left : left;
 }
 % elif t.s == "f64":
