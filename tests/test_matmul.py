@@ -65,6 +65,18 @@ def test_tiles_for_any_vector_registers(vector_bytes: int, device: Any, monkeypa
             check(x @ y, a @ b, scale=8)
 
 
+@pytest.mark.parametrize(("m", "n", "k", "left", "way"), [(800, 520, 90, "plain", "panel_packed"), (800, 72, 640, "plain", "panel_half"),
+                                                          (260, 1030, 510, "transposed", "panel_packed")])
+def test_what_would_be_gathered_again_and_again_is_packed(m: int, n: int, k: int, left: str, way: str, device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large operands, where a row of b's panel is a single cache line."""
+    plain = gemm_plan.Layout(True, False)
+    assert gemm_plan.plan("wide", m, n, k, 1, float32, plain if left == "plain" else gemm_plan.Layout(False, True), plain, 32).way == way
+    monkeypatch.setattr(gemm, "vector_bytes", lambda *_: 32)
+    a, x = operand(device, (m, k), float32, left, 1)
+    b, y = operand(device, (k, n), float32, "plain", 2)
+    check(x @ y, a @ b, scale=8)
+
+
 @pytest.mark.parametrize("layouts", list(itertools.product(("plain", "transposed", "strided", "offset"), repeat=2)), ids="-".join)
 def test_layouts(layouts: tuple[str, str], device: Any) -> None:
     for d in (float32, float16, int64):
