@@ -20,6 +20,7 @@ MOST = 1 << 35  # multiplications of a GPU's launch: a third of a second at 100 
 DEEP = {"panel_local": 128, "panel_half": 512, "panel_packed": 512}  # KC with vectors of 64 bytes: copies fit the first cache, panels the second
 TALL, BIG = 1024, 1 << 19  # rows of a, elements of b, from which a b whose rows aren't contiguous is turned once for all, in a launch of its own
 MANY = 768  # rows of a from which, with vectors of 32 bytes and less, b is packed once for all: a row of its panel is one cache line of a page
+MOST_PACKED = 1 << 24  # elements of an operand that is packed only for speed: the copy takes memory
 ITEMS_PER_UNIT = 4  # work-items to have for each compute unit, so that none waits long for the last
 ROWS = 32  # rows of tiles that a work-item of matmul/panel may have
 FAR = 0.24  # cycles for a number that comes from the last cache
@@ -90,7 +91,7 @@ def plan(strategy: str, m: int, n: int, k: int, batch: int, d: dtype, a: Layout,
         return Plan("small", swap, (("VW", lanes),))
     if d.is_complex or d.itemsize < 4:
         return _panel("panel_packed", False, _panel_tile(n, d, vector_bytes, side), vector_bytes)
-    return _panel_plan(m, n, k, d, b.column if swap else a.row, b.row, swap, vector_bytes, side)
+    return _panel_plan(m, n, k, batch, d, b.column if swap else a.row, b.row, swap, vector_bytes, side)
 
 
 def _panel(way: str, swap: bool, tile: tuple[tuple[str, int], ...], vector_bytes: int) -> Plan:
@@ -98,7 +99,7 @@ def _panel(way: str, swap: bool, tile: tuple[tuple[str, int], ...], vector_bytes
     return Plan(way, swap, (*tile, ("KC", DEEP[way])) if vector_bytes > 32 else tile)
 
 
-def _panel_plan(m: int, n: int, k: int, d: dtype, along: bool, unit: bool, swap: bool, vector_bytes: int, side: Side | None) -> Plan:
+def _panel_plan(m: int, n: int, k: int, batch: int, d: dtype, along: bool, unit: bool, swap: bool, vector_bytes: int, side: Side | None) -> Plan:
     """Panels of float32, float64, int32, int64, which can be read in place: few rows of a read b as it lies (``unit``: its rows are contiguous), more
     copy what they need of it. It is packed where it is narrow, padded with zeros, and where it would be turned or gathered again and again.
     ``along``: the rows of the first operand, after a swap, are contiguous."""
@@ -112,7 +113,7 @@ def _panel_plan(m: int, n: int, k: int, d: dtype, along: bool, unit: bool, swap:
         if tile[1][1] * lanes > n:  # a profile's tile, wider than this product
             tile = _panel_tile(n, d, vector_bytes, None)
         if m > 2 * dict(tile)["MR"]:
-            return _panel(_many_rows(m, n, k, along, unit, vector_bytes), swap, tile, vector_bytes)
+            return _panel(_many_rows(m, n, k, batch, along, unit, vector_bytes), swap, tile, vector_bytes)
         if unit:
             return Plan("panel_direct", swap, tile)
     if not unit and m * k + 2 * m * n < n * k:  # cheaper to pack a instead and to store columns
@@ -120,14 +121,16 @@ def _panel_plan(m: int, n: int, k: int, d: dtype, along: bool, unit: bool, swap:
     return _panel("panel_half", swap, _panel_tile(n, d, vector_bytes, side), vector_bytes)
 
 
-def _many_rows(m: int, n: int, k: int, along: bool, unit: bool, vector_bytes: int) -> str:
+def _many_rows(m: int, n: int, k: int, batch: int, along: bool, unit: bool, vector_bytes: int) -> str:
     """The way for more rows of a than a few tiles: what is copied again and again in blocks, or packed once for all."""
     if vector_bytes > 32:
         return "panel_local" if unit or m < TALL or k * n < BIG else "panel_half"
-    work = m * n * k
+    work, a, b = m * n * k, batch * m * k, batch * k * n
+    if b > MOST_PACKED or work < 1 << 25 or (m < MANY and along):
+        return "panel_local"
     if not along:
-        return "panel_packed" if m >= 128 and n >= 256 and work >= 1 << 27 else "panel_local"
-    return "panel_local" if m < MANY or work < 1 << 25 else "panel_packed" if n >= 512 else "panel_half"
+        return "panel_packed" if m >= 128 and n >= 256 and work >= 1 << 27 and a <= MOST_PACKED else "panel_local"
+    return "panel_packed" if n >= 512 and a <= MOST_PACKED else "panel_half"
 
 
 def shared(down: int, across: int, units: int, way: str, along: bool, unit: bool, tile: dict[str, int], batch: int = 1) -> tuple[int, int]:
