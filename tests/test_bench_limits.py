@@ -65,8 +65,9 @@ def test_launches_are_a_sum() -> None:
 
 
 def test_what_reaches_no_limit_says_so() -> None:
-    assert says(0.2, 0.1, flops=10e9) == ("no limit reached: 50 % of multiply-add peak", 0)
-    assert says(0.2, 0.1, flops=10e9, returned=0.19) == ("no limit reached: 50 % of multiply-add peak, host calls 95 %", 0)
+    assert says(0.2, 0.1, flops=10e9) == ("no limit reached: 50 % of multiply-add peak (rival 100 %)", 0)
+    assert says(0.2, 0.1, same=False, flops=10e9) == ("no limit reached: 50 % of multiply-add peak", 0)
+    assert says(0.2, 0.1, flops=10e9, returned=0.19) == ("no limit reached: 50 % of multiply-add peak (rival 100 %), host calls 95 %", 0)
     assert says(0.2, 0.1) == ("no limit reached", 0)
     assert says(30e-6, 20e-6, launches=9, little=9)[0] == "no limit reached: launches 30 %"
 
@@ -95,7 +96,7 @@ def test_table_says_what_limits_rows_and_what_was_tried() -> None:
     text = table.goal_table(made_up(), OURS, RIVAL, {("goals", "sum", "float32"): "streams.", ("goals", "exp", "float32"): "nothing."})
     lines = [line for line in text.splitlines() if line.startswith(("sum", "exp", "sort"))]
     assert lines[0].endswith("0.94 x  1.05 x  below: 91 % of read bandwidth (rival 97 %), at most 1.03 x") and lines[1].endswith("2.00 x     1 x")
-    assert lines[2].endswith("below: no limit reached: 50 % of read bandwidth") and lines[3] == "sum: streams." and "nothing." not in text
+    assert lines[2].endswith("below: no limit reached: 50 % of read bandwidth (rival 100 %)") and lines[3] == "sum: streams." and "nothing." not in text
     assert "1 of 3 goals are reached. 1 of the others are near a limit; 1 of these would miss their goals even at 100 % of it." in text
     assert all(len(line) <= table.GOALS_WIDTH for line in text.splitlines())
 

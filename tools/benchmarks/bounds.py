@@ -73,24 +73,28 @@ def finding(mine: Row, other: Row, same: bool) -> Finding:
     quickest = min(mine.median, other.median) if same else mine.median
     found = [bound for bound in bounds(mine) if bound.seconds <= NOISE * (mine.median if bound.sum else quickest)]
     if not found or found[0].seconds < NEAR * mine.median:
-        parts = explained(mine, other, found)
+        parts = explained(mine, other, found, same)
         return Finding(f"no limit reached{': ' if parts else ''}{', '.join(parts)}")
     bound, ratio = found[0], other.median / mine.median
     most = max(ratio, other.median / bound.seconds, 1.0 if same and not bound.sum else 0.0)  # what the rival reaches can be reached
     if bound.sum:
         return Finding(bound.says(mine), most)
-    theirs = bound.seconds / other.median
-    rival = f" (rival {100 * theirs:.0f} %)" if same and theirs >= REACHED else ""
+    rival = theirs(bound, other) if same and bound.seconds / other.median >= REACHED else ""
     return Finding(f"{bound.says(mine)}{rival}, at most {human_ratio(most)}", most)
 
 
-def explained(mine: Row, other: Row, found: Sequence[Bound]) -> list[str]:
+def explained(mine: Row, other: Row, found: Sequence[Bound], same: bool) -> list[str]:
     """What is known of a row that is near no limit. Caches are quicker than memory: its bandwidth is no limit where somebody surpasses it."""
     surpassed = [bound for bound in memory(mine) if bound not in found]
     if surpassed:
-        return [f"{bound.share(mine)} (rival {100 * bound.seconds / other.median:.0f} %), caches" for bound in surpassed]
+        return [f"{bound.share(mine)}{theirs(bound, other)}, caches" for bound in surpassed]
+    nearest = [bound.share(mine) + (theirs(bound, other) if same and not bound.sum else "") for bound in found[:1]]
     host = statistics.median(mine.returned) / mine.median if mine.returned else 0.0
-    return [*(bound.share(mine) for bound in found[:1]), *([f"host calls {100 * host:.0f} %"] if host >= NEAR else [])]
+    return [*nearest, *([f"host calls {100 * host:.0f} %"] if host >= NEAR else [])]
+
+
+def theirs(bound: Bound, other: Row) -> str:
+    return f" (rival {100 * bound.seconds / other.median:.0f} %)"
 
 
 def same_processor(ours: Mapping[str, Any], rival: Mapping[str, Any]) -> bool:
