@@ -284,7 +284,8 @@ def test_plans_are_legal_and_bounded() -> None:
                     down, across = -(-m // t["MR"]), -(-n // (t["NV"] * t["VW"]))
                     for units, most in itertools.product((1, 2, 64), (8, 128)):
                         tiles, panels = gemm_plan.shared(down, across, units, chosen.way, row_a, row_b, {"KC": 256, **t, "TILES": most})
-                        assert 1 <= tiles <= min(down, gemm_plan.ROWS) and 1 <= panels <= across and tiles * panels <= most
+                        assert 1 <= tiles <= down and 1 <= panels <= across and tiles * panels <= most
+                        assert tiles <= gemm_plan.ROWS or (row_a and chosen.way == "panel_local")
             for group, units in ((1, 1), (64, 4), (256, 2), (1024, 80)):
                 t = dict(gemm_plan.plan("grid", m, n, k, 1, d, a, b, group=group, units=units).tunables)
                 assert t["TM"] // t["RM"] * (t["TN"] // t["RN"]) <= group

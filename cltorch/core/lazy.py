@@ -252,11 +252,13 @@ def _outputs(walk: _Walk, written: list[int], dev: Device) -> list[Any]:
     return [allocate(v.numel * v.dtype.itemsize) for v in (walk.steps[k] for k in written)]
 
 
+ONE_GROUP, TWO_GROUPS = ((1,), (1,)), ((2,), (1,))
+
+
 def groups(dev: Device, n: int, wanted: int = 128) -> tuple[tuple[int], tuple[int]]:
     """Global and local size for n independent elements: few fat work-items on CPUs, a grid-stride grid on GPUs in groups of ``wanted``."""
     if dev.strategy == "wide":
-        count = dev.wide_groups if n >= 32768 else (2 if n >= 8192 else 1)
-        return (count,), (1,)
+        return ((dev.wide_groups,), (1,)) if n >= 32768 else TWO_GROUPS if n >= 8192 else ONE_GROUP
     local = min(dev.max_work_group_size, wanted)
     return (min(-(-n // local), dev.compute_units * 64) * local,), (local,)
 
@@ -399,7 +401,7 @@ def _flush_one(value: Value) -> bool:
     block = dev.allocator.allocate(n * value.dtype.itemsize)
     if product is None:
         global_size, local_size = groups(dev, n)
-        found(global_size, local_size, block.mem, *memory, n, *numbers, *value.scalars)
+        found.enter(dev.submission, found, global_size, local_size, (block.mem, *memory, n, *numbers, *value.scalars))  # found(...), a call less
     else:
         product.instruction.launch(found, [block.mem, *memory, *numbers, *value.scalars])
     settle(value, block)

@@ -22,9 +22,9 @@ TALL, BIG = 1024, 1 << 19  # rows of a, elements of b, from which a b whose rows
 MANY = 768  # rows of a from which, with vectors of 32 bytes and less, b is packed once for all: a row of its panel is one cache line of a page
 MOST_PACKED = 1 << 24  # elements of an operand that is packed only for speed: the copy takes memory
 ITEMS_PER_UNIT = 4  # work-items to have for each compute unit, so that none waits long for the last
-ROWS = 32  # rows of tiles that a work-item of matmul/panel may have
+ROWS = 32  # rows of tiles that a work-item of matmul/panel may have where it copies a's
 FAR = 0.24  # cycles for a number that comes from the last cache
-NEAR = 4096  # numbers of a packed panel's block that leave the second cache to the rows of a
+NEAR = 4096  # numbers of a panel's block that leave the second cache to the rows of a
 
 
 class Layout(NamedTuple):
@@ -144,12 +144,14 @@ def shared(down: int, across: int, units: int, way: str, along: bool, unit: bool
         tiles = max(1, min(8, tile["TILES"], down, share))
         return tiles, max(1, min(min(16, tile["TILES"]) // tiles, across, share // tiles))
     high, wide, line = tile["MR"], tile["NV"], tile["NV"] * tile["VW"]
-    stays = way == "panel_packed" and line * tile["KC"] <= NEAR  # a's packed rows in the second cache, from an item to its neighbour
+    in_place = way == "panel_local" and along
+    stays = (in_place or way == "panel_packed") and line * tile["KC"] <= NEAR  # a's rows in the second cache, from an item to its neighbour
+    most = tile["TILES"] if in_place and stays else min(ROWS, tile["TILES"])
     best = (inf, 1, 1)
     for panels in (1 << i for i in range(min(across, tile["TILES"]).bit_length())):
         turned = 0.0 if along or way == "panel_packed" else 4.2 if way == "panel_local" and panels > 1 else 3.2
         copied = 0.0 if way != "panel_local" else wide * panels * (2.0 if unit else 5.5)
-        for tiles in range(1, min(ROWS, tile["TILES"] // panels, down) + 1):
+        for tiles in range(1, min(most, tile["TILES"] // panels, down) + 1):
             each = tiles * (panels * high * wide / 2 + turned) + copied + FAR * (panels * line + (0 if stays else tiles * high))
             rounds = ceil(ceil(down, tiles) * ceil(across, panels) * batch, units)
             best = min(best, ((rounds + 0.25) * each, tiles, panels))  # a quarter: one waits for the last

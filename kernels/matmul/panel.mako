@@ -5,8 +5,8 @@ a (m, k), b (k, n), d and c (m, n) are read and written through strides; z count
 with its own strides. scaled: bit 0 says that alpha is not 1, bit 1 that d is to be read; strides of 0 broadcast it (a
 bias is d with row stride 0).
 
-A work-item owns up to TILES tiles of MR rows by NR = NV * VW columns (``tiles`` rows of them, at most 32, by ``panels``
-columns: a block of a is read from a near cache once for each of them) and keeps one at a time in registers. k is summed in
+A work-item owns up to TILES tiles of MR rows by NR = NV * VW columns (``tiles`` rows of them, at most 32 where it copies a's, by
+``panels`` columns: a block of a is read from a near cache once for each of them) and keeps one at a time in registers. k is summed in
 blocks of KC, so the order of additions depends on the shape alone. Four ways to read:
   panel_direct  a through its strides, b where its rows are contiguous (column stride 1, n >= NR: the last panel overlaps its neighbour)
   panel_local   as panel_direct, but each item copies a block of b, through its strides, and of an a whose rows are not contiguous, next to each
@@ -34,7 +34,7 @@ CONSTRAINTS = ("MR * NV <= 64",)  # compilers spend minutes on larger unrolled t
 <%
 lane, planes, SIDE = tile.module.lane(dtype), len(tile.module.planes(dtype)), tile.module.side(VW)
 NR = NV * VW
-ROWS = min(TILES, 32)  # rows of tiles that an item may have
+ROWS = min(TILES, 32)  # rows of tiles that an item may have where it copies a's
 in_place = lane == dtype.storage or dtype.s in ("i32", "i64")  # elements lie in memory as they are summed
 one_group = "__kernel __attribute__((reqd_work_group_size(1, 1, 1)))"
 %>
