@@ -144,7 +144,7 @@ def shared(down: int, across: int, units: int, way: str, along: bool, unit: bool
         tiles = max(1, min(8, tile["TILES"], down, share))
         return tiles, max(1, min(min(16, tile["TILES"]) // tiles, across, share // tiles))
     high, wide, line = tile["MR"], tile["NV"], tile["NV"] * tile["VW"]
-    in_place = way == "panel_local" and along
+    in_place = way == "panel_local" and along and down > ROWS  # of fewer rows b is what takes time, whose lines an item had better read side by side
     stays = (in_place or way == "panel_packed") and line * tile["KC"] <= NEAR  # a's rows in the second cache, from an item to its neighbour
     most = tile["TILES"] if in_place and stays else min(ROWS, tile["TILES"])
     best = (inf, 1, 1)
