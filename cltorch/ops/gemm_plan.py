@@ -123,13 +123,12 @@ def _panel_plan(m: int, n: int, k: int, batch: int, d: dtype, along: bool, unit:
 
 def _many_rows(m: int, n: int, k: int, batch: int, along: bool, unit: bool, vector_bytes: int) -> str:
     """The way for more rows of a than a few tiles: what is copied again and again in blocks, or packed once for all."""
-    if vector_bytes > 32:
-        return "panel_local" if unit or m < TALL or k * n < BIG else "panel_half"
     work, a, b = m * n * k, batch * m * k, batch * k * n
-    if b > MOST_PACKED or work < 1 << 25 or (m < MANY and along):
-        return "panel_local"
+    at_least = "panel_half" if not unit and m >= TALL and k * n >= BIG else "panel_local"
+    if vector_bytes > 32 or b > MOST_PACKED or work < 1 << 25 or (along and m < MANY):
+        return at_least
     if not along:
-        return "panel_packed" if m >= 128 and n >= 256 and work >= 1 << 27 and a <= MOST_PACKED else "panel_local"
+        return "panel_packed" if m >= 128 and n >= 256 and work >= 1 << 27 and a <= MOST_PACKED else at_least
     return "panel_packed" if n >= 512 and a <= MOST_PACKED else "panel_half"
 
 
