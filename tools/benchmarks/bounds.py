@@ -88,9 +88,10 @@ def explained(mine: Row, other: Row, found: Sequence[Bound], same: bool) -> list
     surpassed = [bound for bound in memory(mine) if bound not in found]
     if surpassed:
         return [f"{bound.share(mine)}{theirs(bound, other)}, caches" for bound in surpassed]
-    nearest = [bound.share(mine) + (theirs(bound, other) if same and not bound.sum else "") for bound in found[:1]]
     host = statistics.median(mine.returned) / mine.median if mine.returned else 0.0
-    return [*nearest, *([f"host calls {100 * host:.0f} %"] if host >= NEAR else [])]
+    if host >= NEAR:
+        return [*(bound.share(mine) for bound in found[:1]), f"host calls {100 * host:.0f} %"]
+    return [bound.share(mine) + (theirs(bound, other) if same and not bound.sum else "") for bound in found[:1]]
 
 
 def theirs(bound: Bound, other: Row) -> str:
