@@ -132,7 +132,7 @@ def _panel(dev: Device, p: Problem, chosen: Plan) -> Launch:
     kernels = partial(dispatch.Kinds, dev, "matmul/panel", dtype=p.d, way=chosen.way, **tile)
     height, width = tile["MR"], tile["NV"] * tile["VW"]
     down, across = ceil(p.m, height), ceil(p.n, width)
-    tiles, panels = shared(down, across, dev.compute_units, chosen.way, p.a.column == 1, p.b.column == 1, tile, p.batch)
+    tiles, panels = shared(down, across, dev.compute_units, chosen.way, p.a.column == 1, p.b.column == 1, tile, p.batch, vector_bytes(dev, "matmul/panel"))
     size = (ceil(across, panels), ceil(down, tiles), p.batch)
     products = kernels(chosen.way)
     left = _Packed(dev, p, kernels("pack_a"), p.a, p.a.row, p.a.column, p.m, height, tile["KC"]) if chosen.way == "panel_packed" else None

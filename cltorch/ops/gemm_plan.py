@@ -24,7 +24,6 @@ MOST_PACKED = 1 << 24  # elements of an operand that is packed only for speed: t
 ITEMS_PER_UNIT = 4  # work-items to have for each compute unit, so that none waits long for the last
 ROWS = 32  # rows of tiles that a work-item of matmul/panel may have where it copies a's
 FAR = 0.24  # cycles for a number that comes from the last cache
-NEAR = 4096  # numbers of a panel's block that leave the second cache to the rows of a
 
 
 class Layout(NamedTuple):
@@ -132,7 +131,8 @@ def _many_rows(m: int, n: int, k: int, batch: int, along: bool, unit: bool, vect
     return "panel_packed" if n >= 512 and a <= MOST_PACKED else "panel_half"
 
 
-def shared(down: int, across: int, units: int, way: str, along: bool, unit: bool, tile: dict[str, int], batch: int = 1) -> tuple[int, int]:
+def shared(down: int, across: int, units: int, way: str, along: bool, unit: bool, tile: dict[str, int], batch: int = 1,
+           vector_bytes: int = 64) -> tuple[int, int]:
     """The rows of tiles and the panels of a work-item of matmul/panel. ``down`` by ``across`` tiles in all, for each of ``batch`` products.
 
     What takes the fewest cycles for a row of b, by an estimate that was fitted to two cores with vectors of 64 bytes: two vectors are multiplied and
@@ -144,7 +144,7 @@ def shared(down: int, across: int, units: int, way: str, along: bool, unit: bool
         return tiles, max(1, min(min(16, tile["TILES"]) // tiles, across, share // tiles))
     high, wide, line = tile["MR"], tile["NV"], tile["NV"] * tile["VW"]
     in_place = way == "panel_local" and along and down > ROWS  # of fewer rows b is what takes time, whose lines an item had better read side by side
-    stays = (in_place or way == "panel_packed") and line * tile["KC"] <= NEAR  # a's rows in the second cache, from an item to its neighbour
+    stays = (in_place or way == "panel_packed") and vector_bytes <= 32  # a's rows in the second cache, from an item to its neighbour: b's block is small
     most = tile["TILES"] if in_place and stays else min(ROWS, tile["TILES"])
     best = (inf, 1, 1)
     for panels in (1 << i for i in range(min(across, tile["TILES"]).bit_length())):
