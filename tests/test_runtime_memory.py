@@ -2,17 +2,15 @@
 from __future__ import annotations
 
 import gc
-import mmap
 import threading
 import weakref
-from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import run_python
 
-import cltorch
 from cltorch.errors import OutOfMemoryError
-from cltorch.runtime import builders, program
+from cltorch.runtime import program
 from cltorch.runtime.allocator import Allocator, HostAllocator, Pool, aligned_bytes, human_bytes, round_size
 from cltorch.runtime.device import get, host
 
@@ -200,32 +198,44 @@ def test_counters_hold_under_threads(cuda: Allocator) -> None:
     assert cuda.reserved == 0
 
 
+MANY_STEPS = """
+import gc, mmap, sys
+from pathlib import Path
+import cltorch
+from cltorch.runtime import builders
+
+net = cltorch.nn.Sequential(cltorch.nn.Linear(10, 32), cltorch.nn.ReLU(), cltorch.nn.Linear(32, 1)).to("cuda")
+optimizer, x, y = cltorch.optim.Adam(net.parameters()), cltorch.randn(16, 10, device="cuda"), cltorch.randn(16, 1, device="cuda")
+
+def step():
+    optimizer.zero_grad()
+    cltorch.nn.functional.mse_loss(net(x), y).backward()
+    optimizer.step()
+
+def taken(steps):
+    for number in range(1, steps + 1):
+        run()
+        if number % 100 == 0:  # as a loop that reads its loss: what a driver's queue holds until then takes memory, too
+            cltorch.cuda.synchronize()
+    gc.collect()
+    stats, pages = cltorch.cuda.memory_stats(), Path("/proc/self/statm")
+    return (stats["allocated_bytes.all.current"], stats["reserved_bytes.all.current"],
+            int(pages.read_text().split()[1]) * mmap.PAGESIZE if pages.exists() else 0)
+
+run = cltorch.compile(step) if COMPILED else step
+taken(100)
+builders.wait()  # the compiled step's launches are compiled into one meanwhile, which takes memory once
+print(*taken(1000), *taken(9000))
+"""
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 def test_ten_thousand_training_steps_take_no_more_memory_than_the_first_thousand(compiled: bool) -> None:
-    net = cltorch.nn.Sequential(cltorch.nn.Linear(10, 32), cltorch.nn.ReLU(), cltorch.nn.Linear(32, 1)).to("cuda")
-    optimizer, x, y = cltorch.optim.Adam(net.parameters()), cltorch.randn(16, 10, device="cuda"), cltorch.randn(16, 1, device="cuda")
-
-    def step() -> None:
-        optimizer.zero_grad()
-        cltorch.nn.functional.mse_loss(net(x), y).backward()
-        optimizer.step()
-
-    def taken(steps: int) -> tuple[int, int, int]:
-        """The device's bytes in use, those reserved, and (Linux) the process's."""
-        for number in range(1, steps + 1):
-            run()
-            if number % 100 == 0:  # as a loop that reads its loss: what a driver's queue holds until then takes memory, too
-                cltorch.cuda.synchronize()
-        gc.collect()
-        stats, pages = cltorch.cuda.memory_stats(), Path("/proc/self/statm")
-        return (stats["allocated_bytes.all.current"], stats["reserved_bytes.all.current"],
-                int(pages.read_text().split()[1]) * mmap.PAGESIZE if pages.exists() else 0)
-
-    run = cltorch.compile(step) if compiled else step
-    taken(100)
-    builders.wait()  # the compiled step's launches are compiled into one meanwhile, which takes memory once
-    before, after = taken(1000), taken(9000)
-    assert before[:2] == after[:2] and after[2] - before[2] < 1 << 20  # less than 120 bytes a step: nothing is kept of one
+    """The device's bytes in use, those reserved, and (Linux) the process's: one of its own, because other tests' memory comes and goes."""
+    done = run_python(f"COMPILED = {compiled}\n{MANY_STEPS}")
+    assert done.returncode == 0, done.stderr
+    in_use, reserved, resident, *after = map(int, done.stdout.split())
+    assert [in_use, reserved] == after[:2] and after[2] - resident < 1 << 20  # less than 120 bytes a step: nothing is kept of one
 
 
 def test_words() -> None:
