@@ -199,7 +199,7 @@ def test_counters_hold_under_threads(cuda: Allocator) -> None:
 
 
 MANY_STEPS = """
-import gc, mmap, sys
+import gc, mmap
 from pathlib import Path
 import cltorch
 from cltorch.runtime import builders

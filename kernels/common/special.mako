@@ -42,14 +42,21 @@ static inline float erf_f32(float x) {
 % endif
 </%def>
 
+## 2^p where that is a normal number, without what exp2 does about limits and infinities.
+<%def name="near_exp2(t, wide)">
+% if t.s == "f32":
+static inline float near_exp2_f32(float p) {
+  const float k = p + 12582912.0f, f = p - (k - 12582912.0f);
+  return (1.0f + f * ${poly("f", EXP2_LESS_1)}) * as_float((as_uint(k) << 23) + 0x3f800000u);
+}
+% endif
+</%def>
+
 ## The normal distribution's mass beyond a, erfc(a / sqrt(2)) / 2, for 0 <= a <= 10: exact to 2^-25 in itself, not to its last places where it is
 ## small (float64: from erfc).
 <%def name="normal_tail(t, wide)">
 % if t.s == "f32":
-static inline float normal_tail_f32(float a) {
-  const float p = a * ${poly("a", LOG2_NORMAL_TAIL)} - 1.0f, k = p + 12582912.0f, f = p - (k - 12582912.0f);
-  return (1.0f + f * ${poly("f", EXP2_LESS_1)}) * as_float((as_uint(k) << 23) + 0x3f800000u);
-}
+static inline float normal_tail_f32(float a) { return near_exp2_f32(a * ${poly("a", LOG2_NORMAL_TAIL)} - 1.0f); }
 % elif t.s == "f64":
 static inline double normal_tail_f64(double a) { return 0.5 * erfc_f64(a * ${t.lit(SQRT_HALF)}); }
 % endif
@@ -81,9 +88,7 @@ static inline ${t.c} gelu_${t.s}(${t.c} x) {
 <%def name="gelu_slope(t, wide)">
 % if t.s == "f32":
 static inline float gelu_slope_f32(float x) {
-  const float a = abs_f32(x) > 8.0f ? 8.0f : abs_f32(x), p = a * a * ${t.lit(-0.5 * LOG2_E)}, k = p + 12582912.0f, f = p - (k - 12582912.0f);
-  const float power = (1.0f + f * ${poly("f", EXP2_LESS_1)}) * as_float((as_uint(k) << 23) + 0x3f800000u);
-  const float left = power * ${poly("a", MILLS_LESS_A)};
+  const float a = abs_f32(x) > 8.0f ? 8.0f : abs_f32(x), left = near_exp2_f32(a * a * ${t.lit(-0.5 * LOG2_E)}) * ${poly("a", MILLS_LESS_A)};
   return x > 0 ? 1.0f - left : left;
 }
 % elif t.s == "f64":
