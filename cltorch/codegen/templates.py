@@ -24,14 +24,12 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..dtype import dtype
 from ..errors import TemplateError
+from .compiled import Templates
 from .ctypes import SUFFIXES, CType, by_suffix, ctype, forward_to_builtin, forward_to_intrinsic, polynomial
-
-if TYPE_CHECKING:
-    from .compiled import Templates
 
 STRATEGIES = ("wide", "grid")
 
@@ -55,8 +53,6 @@ def kernel_root() -> Path:
 
 @cache
 def _templates() -> Templates:
-    from .compiled import Templates  # here: Mako takes a tenth of the time of `import cltorch` that imports it
-
     return Templates(kernel_root())
 
 
