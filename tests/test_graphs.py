@@ -431,6 +431,16 @@ def test_results_are_their_own(device: Any) -> None:
     assert work.__name__ == "work"
 
 
+@pytest.mark.parametrize("size", [5, 50000])
+def test_one_tensor_as_two_arguments(size: int, device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while the launches are joined, which by then name the same memory."""
+    monkeypatch.setattr(capture, "ALL_JOINED_AFTER", JOINED_AFTER)
+    work = torch.compile(lambda x, y: (x.cumsum(0), y.cumsum(0) * x, x.sum()), fullgraph=True)
+    x, y = torch.arange(size, device=device), torch.arange(size, device=device) * 2
+    for arguments in [(x, x)] * (JOINED_AFTER + 2) + [(x, y), (y, x), (y, y)]:
+        assert [found.tolist() for found in work(*arguments)] == [wanted.tolist() for wanted in work.__wrapped__(*arguments)]
+
+
 def test_strided_and_pending_arguments(device: Any) -> None:
     work = torch.compile(lambda x: x * 2, fullgraph=True)
     whole = torch.arange(12.0, device=device).view(3, 4)

@@ -72,13 +72,13 @@ def _parts(run: Sequence[Launch], steered: set[tuple[Kernel, int]]) -> Iterator[
     known: dict[int, int] = {}
     taken = 0
     for launch in run:
-        fresh = [p for p in range(len(launch.args)) if launch.memory(p) is not None or (launch.kernel, p) in steered]
+        fresh = [p for p, address in enumerate(launch.memories) if address is not None or (launch.kernel, p) in steered]
         if launches and taken + len(fresh) > ARGUMENTS:
             yield launches, places
             launches, places, known, taken = [], [], {}, 0
         seats: list[int | None] = [None] * len(launch.args)
         for position in fresh:
-            address = launch.memory(position)
+            address = launch.memories[position]
             seat = known.get(address) if address is not None else None
             if seat is None:
                 seat, taken = taken, taken + 1

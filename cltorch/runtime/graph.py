@@ -76,13 +76,16 @@ class Bound:
 class Launch:
     """One enqueue of one kernel, or one of the members of a joined one: ``seats`` says which arguments of ``bound`` its own ones are.
 
+    ``memories``: for each argument the address of the memory object that was recorded, None for a number. What is bound in its place is named by it still:
+    two that are the same memory in one replay needn't be in the next.
     ``rebound``: where its segment (segments.py) looks for the ids of launches that got another argument, or None.
     """
 
-    __slots__ = ("args", "bound", "global_size", "kernel", "little", "local_size", "rebound", "seats")
+    __slots__ = ("args", "bound", "global_size", "kernel", "little", "local_size", "memories", "rebound", "seats")
 
     def __init__(self, kernel: Kernel, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
         self.kernel, self.global_size, self.local_size, self.args = kernel, global_size, local_size, list(args)
+        self.memories = [value.int_ptr if isinstance(value, cl.MemoryObject) else None for value in args]
         self.separate()
         self.little = math.prod(global_size) <= LITTLE or self.small
 
@@ -109,11 +112,6 @@ class Launch:
 
     def enqueue(self, submission: Submission) -> None:
         self.bound.enqueue(submission, self.global_size, self.local_size, self.little)
-
-    def memory(self, position: int) -> int | None:
-        """The address of the memory object that an argument is; None for a number."""
-        value = self.args[position]
-        return value.int_ptr if isinstance(value, cl.MemoryObject) else None
 
     def bits(self, position: int) -> int:
         """A number among the arguments as 64 bits: an integer as it is, a float's own bits."""
