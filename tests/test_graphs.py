@@ -18,7 +18,7 @@ from cltorch.core.random import default_generator
 from cltorch.nn import functional as F
 from cltorch.runtime import builders
 from cltorch.runtime.device import get
-from cltorch.runtime.graph import Joined
+from cltorch.runtime.graph import Joined, Launch
 
 STEPS = 6
 PLACES = ("cuda", "cpu")
@@ -439,6 +439,53 @@ def test_one_tensor_as_two_arguments(size: int, device: Any, monkeypatch: pytest
     x, y = torch.arange(size, device=device), torch.arange(size, device=device) * 2
     for arguments in [(x, x)] * (JOINED_AFTER + 2) + [(x, y), (y, x), (y, y)]:
         assert [found.tolist() for found in work(*arguments)] == [wanted.tolist() for wanted in work.__wrapped__(*arguments)]
+
+
+def test_what_was_there_before_is_kept_for_who_holds_it(device: Any) -> None:
+    """Copies of tensors that the function writes in place afterwards, also as one tensor's content goes to another; recorded and launched."""
+    size = 6
+    w, v = torch.empty(size, device=device), torch.empty(size, device=device)
+
+    def recorded() -> tuple[Any, ...]:
+        old, double = w.clone(), w * 2
+        w.add_(v).mul_(2)
+        new = w.clone()
+        v.add_(w)
+        return old, double, new, v.flip(0)
+
+    def launched() -> tuple[Any, ...]:
+        old = w.clone()
+        w.add_(1)
+        return old, w.cumsum(0), v.clone(), v.add_(w).sum()
+
+    def swapped() -> tuple[Any, ...]:
+        old = w.clone()
+        w.copy_(v)
+        v.copy_(old)
+        return old, w + v
+
+    def reversed_() -> tuple[Any, ...]:
+        w.copy_(w.flip(0) + v)
+        v.view(2, 3).copy_((w.view(3, 2) * 2).t())
+        return (w.clone(),)
+
+    for function in (recorded, launched, swapped, reversed_):
+        kinds = []
+        for work in (function, torch.compile(function, fullgraph=True)):
+            w.copy_(torch.arange(size, device=device))
+            v.fill_(3)
+            kinds.append([[t.tolist() for t in (*work(), w, v)] for _ in range(6)])
+        assert kinds[0] == kinds[1], function.__name__
+
+
+def test_what_moves_in_place_is_not_copied(device: Any) -> None:
+    """Running statistics and counts go by their own launches to where they were."""
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)).to(device)
+    work = torch.compile(lambda x: model(x).sum(), fullgraph=True)
+    for _ in range(3):
+        work(torch.ones(2, 2, 4, 4, device=device))
+    recording = next(plan for plan in work.plans.values() if not isinstance(plan, int)).capture.recording
+    assert all(isinstance(entry, Launch) for entry in recording.entries) and model[1].num_batches_tracked.item() == 3
 
 
 def test_strided_and_pending_arguments(device: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import ref
 
 from ..runtime import device as devices
@@ -19,7 +19,7 @@ from ..runtime.segments import buffer_launches
 from ..shape import contiguous_strides
 from . import random
 from .joining import Plan, join_launches, plan_joins
-from .lazy import flush, realize
+from .lazy import flush, launch_recorded, move_out, realize
 from .storage import Read, Storage, Value
 from .tensor import Tensor, isolate, unique
 
@@ -57,7 +57,7 @@ class Capture:
         self.checks: list[Callable[[], None]] = []
         self.homes: list[_Home] = []
         self.results: list[Storage] = []  # made inside: kept as long as the graph that writes them
-        self._before: list[tuple[Any, Any]] = []
+        self._before: list[_Place] = []
         self._numbers: list[tuple[dict, dict]] = []
 
     # recording
@@ -82,12 +82,12 @@ class Capture:
                 other.recorder = self.recording if other is dev else Refusal(other, dev)
         STATE.active = STATE.steering = self
 
-    def _storages(self) -> list[tuple[Any, Any]]:
-        """Every storage of the device with its block, each realised and the only one in its memory (no copy on write is pending).
+    def _storages(self) -> list[_Place]:
+        """Every storage of the device with its content, each realised and the only one in its memory (no copy on write is pending).
 
         Where storages share a value, those that the capture made leave it, and the one that was there before stays.
         """
-        known = {id(storage()) for storage, _ in self._before}
+        known = {id(place.storage()) for place in self._before}
         live = [o for o in gc.get_objects() if type(o) is Storage and o.device is self.dev]
         live.sort(key=lambda storage: id(storage) not in known)
         seen: set[int] = set()
@@ -97,7 +97,7 @@ class Capture:
             if id(storage.value) in seen:
                 isolate(storage)
             seen.add(id(storage.value))
-            found.append((ref(storage), storage.value.block))
+            found.append(_Place(ref(storage), storage.value.block, ref(storage.value)))
         return found
 
     def _leave(self) -> None:
@@ -114,7 +114,7 @@ class Capture:
     def end(self) -> None:
         """Ends the recording. RuntimeError for random numbers that no recorded kernel draws, and from pending work that can't be recorded."""
         try:
-            self.dev.launch_recorded()
+            launch_recorded(self.dev, {id(storage): (block, value) for storage, block, value in self._moved()})
             self._copy_back()
             self._storages()
         except BaseException:
@@ -134,7 +134,7 @@ class Capture:
         """The storages whose memory the graph uses, those that it writes marked. Those of before are not kept alive: their owner may end them."""
         places = self.recording.places()
         written = {mem for mem, uses in places.items() if any(entry.writes(position) for entry, position in uses)}
-        before = {id(block) for _, block in self._before}
+        before = {id(place.block) for place in self._before}
         for storage in [o for o in gc.get_objects() if type(o) is Storage and o.device is self.dev]:
             block = storage.value.block
             if block is not None and block.touched and block.mem.int_ptr in places:
@@ -149,27 +149,26 @@ class Capture:
         self._leave()
         self.dev.checks.clear()
         self.dev.recorded = []
-        for storage, block in self._before:
-            storage = storage()
-            if storage is not None and storage.value.block is not block:
-                storage.value = Value(block, self.dev, storage.value.dtype, storage.value.numel)
+        for storage, block, _ in self._moved():
+            storage.value = Value(block, self.dev, storage.value.dtype, storage.value.numel)
         self._before, self._kept = [], []
         self.recording = Recording(self.dev)
 
+    def _moved(self) -> list[tuple[Storage, Any, Any]]:
+        """Storages with other content than at the begin, where they had it, and a weak reference to the value that it was."""
+        found = ((place.storage(), place.block, place.value) for place in self._before)
+        return [(storage, block, value) for storage, block, value in found if storage is not None and storage.value.block is not block]
+
     def _copy_back(self) -> None:
-        """Storages that moved to other memory move back. One whose new memory is another's old one is read before that is written."""
-        moved = [(storage, block) for storage, block in ((s(), b) for s, b in self._before) if storage is not None and storage.value.block is not block]
-        old = {id(block) for _, block in self._before}
-        sources = []
-        for storage, _ in moved:
-            source = realize(storage.value)
-            if id(source) in old and storage.nbytes:
-                source = self.dev.allocator.allocate(storage.nbytes)
-                self.dev.copy(source.mem, storage.value.block.mem, storage.nbytes)
-            sources.append(source)
-        for (storage, block), source in zip(moved, sources, strict=True):
+        """Storages that are in other memory yet move back. Who holds what was there keeps it elsewhere."""
+        moved = self._moved()
+        for storage, block, value in moved:
+            old = value()
+            if old is not None and old.block is block and storage.nbytes:
+                move_out(old, storage.nbytes)
+        for storage, block, _ in moved:
             if storage.nbytes:
-                self.dev.copy(block.mem, source.mem, storage.nbytes)
+                self.dev.copy(block.mem, realize(storage.value).mem, storage.nbytes)
             storage.value = Value(block, self.dev, storage.value.dtype, storage.value.numel)
 
     # what advances
@@ -244,6 +243,14 @@ class Capture:
             self.dev.checks.extend(self.checks)
 
 
+class _Place(NamedTuple):
+    """A storage and its value, weakly, and the value's block."""
+
+    storage: Any
+    block: Any
+    value: Any
+
+
 class _Home:
     """The memory in which a graph finds a storage's content, and leaves it."""
 
@@ -269,8 +276,7 @@ class _Home:
         dev = storage.device
         shared = self.value()
         if shared is not None and shared.block is self.block:
-            shared.block = dev.allocator.allocate(storage.nbytes)
-            dev.copy(shared.block.mem, self.block.mem, storage.nbytes)
+            move_out(shared, storage.nbytes)
         storage.value = Value(self.block, dev, content.dtype, content.numel)
         self.value = ref(storage.value)
 

@@ -7,8 +7,9 @@ reads, an assignment into part of a storage, ``cuda.synchronize`` or a recorded 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, cast
 from weakref import ref
 
@@ -167,10 +168,11 @@ def _layout(strides: tuple[int, ...], leaf: tuple[Any, bool], plain: bool) -> in
     return UNIT if strides[-1] == 1 else CONSTANT if strides[-1] == 0 else STRIDED
 
 
-def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[int, ...]] | None = None, walk: _Walk | None = None) -> Any:
+def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[int, ...]] | None = None, walk: _Walk | None = None,
+          home: Any = None) -> Any:
     """Launches what the roots need. All have the same number of elements. ``out`` = (block, offset, shape, strides): the one root goes
-    straight into a strided view of existing memory and stays unrealised itself. ``walk``: the roots', where somebody has made it. Returns the
-    kernel, or for a product what goes on from it."""
+    straight into a strided view of existing memory and stays unrealised itself. ``walk``: the roots', where somebody has made it. ``home``: the
+    block for the one root of a chain without a product. Returns the kernel, or for a product what goes on from it."""
     if walk is None:
         walk = _Walk()
         for root in roots:
@@ -201,6 +203,8 @@ def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[
     if kernel is None:
         kernel = cache[key] = _build(walk, dev, codes, written, out_layout[0], rank, large, streamed)
     blocks = [out[0]] if out is not None else _outputs(walk, written, dev)
+    if home is not None:
+        blocks[written.index(walk.step_index[id(first)])] = home
     _launch(kernel, dev, first.numel, blocks, walk, codes, sizes, strides, target, out_layout)
     if out is None:
         for k, block in zip(written, blocks, strict=True):
@@ -466,13 +470,49 @@ def _waits(storage: Storage | None) -> bool:
     return storage is not None and storage.value.block is None
 
 
-def launch_recorded(dev: Device) -> None:
-    """Launches every recorded operator of a device whose result somebody still holds."""
+def launch_recorded(dev: Device, homes: Mapping[int, tuple[Any, Any]] = MappingProxyType({})) -> None:
+    """Launches every recorded operator of a device whose result somebody still holds. ``homes``: by a storage's id the block that its content had better
+    lie in, and a weak reference to the value that is there."""
     waiting, dev.recorded = dev.recorded, []
     for entry in waiting:
         storage = entry()
         if storage is not None:
-            realize(storage.value)
+            home = homes.get(id(storage))
+            if home is None or not _realize_at(storage, *home):
+                realize(storage.value)
 
 
+def _realize_at(storage: Storage, block: Any, before: Any) -> bool:
+    """Launches a storage's pending chain into a block that it may read, at its own elements; False where it reads others. Who else holds what
+    ``before`` refers to, the value that is there, finds it in other memory."""
+    value = storage.value
+    if value.block is not None or not value.numel:
+        return False
+    walk = _Walk()
+    walk.visit(value)
+    old = before()
+    if walk.product is not None or any(leaf[0] is old and leaf[3] is not None for leaf in walk.leaves):
+        return False
+    if old is not None and old.block is block:
+        mine = sum(leaf[0] is old for leaf in walk.leaves) + sum(arg is old for step in walk.steps for arg in step.args)
+        if _getrefcount(old) - mine > _HELD:
+            move_out(old, storage.nbytes)
+    flush((value,), None, walk, block)
+    return True
+
+
+def move_out(value: Value, nbytes: int) -> None:
+    """A realised value lies in other memory from now on: its block is to be written."""
+    dev, block = value.device, value.block
+    value.block = dev.allocator.allocate(nbytes)
+    dev.copy(value.block.mem, block.mem, nbytes)
+
+
+def _held() -> int:
+    """References to a value that a function counts whose variable is the only one."""
+    value = Value(None, cast(Any, None), None, 1)
+    return _getrefcount(value)
+
+
+_HELD = _held()
 LAUNCHERS.append(launch_recorded)
