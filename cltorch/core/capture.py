@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from sys import getrefcount
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -21,7 +22,7 @@ from . import random
 from .joining import Plan, join_launches, plan_joins
 from .lazy import flush, launch_recorded, move_out, realize
 from .storage import Read, Storage, Value
-from .tensor import Tensor, isolate, unique
+from .tensor import UNIQUE, Tensor, isolate
 
 # Replays: building the joined kernels takes as long as building their members did, which a graph that is used once need not wait for. Little launches
 # save more than half of their time, others a tenth.
@@ -56,6 +57,7 @@ class Capture:
         self.applied: list[list[tuple[Launch, int]]] = []
         self.checks: list[Callable[[], None]] = []
         self.homes: list[_Home] = []
+        self._ended: list[Any] = []  # weak references of homes whose storage is no more
         self.results: list[Storage] = []  # made inside: kept as long as the graph that writes them
         self._before: list[_Place] = []
         self._numbers: list[tuple[dict, dict]] = []
@@ -138,7 +140,7 @@ class Capture:
         for storage in [o for o in gc.get_objects() if type(o) is Storage and o.device is self.dev]:
             block = storage.value.block
             if block is not None and block.touched and block.mem.int_ptr in places:
-                self.homes.append(_Home(storage, block.mem.int_ptr in written))
+                self.homes.append(_Home(storage, block.mem.int_ptr in written, self._ended))
                 if id(block) not in before:
                     self.results.append(storage)
         self._kept = [block for block in self._kept if block.touched and block.mem.int_ptr in places]
@@ -208,14 +210,16 @@ class Capture:
 
     def gone(self) -> bool:
         """Whether a tensor that the graph uses is no more."""
-        return any(home.storage() is None for home in self.homes)
+        return bool(self._ended)
 
     def replay(self) -> None:
         """Enqueues the recorded work. RuntimeError where a tensor that it uses is gone."""
         if STATE.active is not None:
             raise RuntimeError("a graph can't be replayed while one is captured")
-        for home in self.homes:
-            home.settle()
+        for home in self.homes:  # a network has hundreds, all of which are as they were
+            storage = home.storage()
+            if storage is None or storage.value.block is not home.block or (home.written and getrefcount(storage.value) > UNIQUE):
+                home.settle()
         for generator, count in self.drawn.items():
             self.streams[generator] = generator.reserve(count)
         for entry, position, capture, generator, which, first in self._tags:  # a backward draws what its forward's graph drew
@@ -256,18 +260,19 @@ class _Home:
 
     __slots__ = ("block", "storage", "value", "written")
 
-    def __init__(self, storage: Storage, written: bool) -> None:
-        self.storage, self.value = ref(storage), ref(storage.value)
+    def __init__(self, storage: Storage, written: bool, ended: list[Any]) -> None:
+        self.storage, self.value = ref(storage, ended.append), ref(storage.value)
         self.block, self.written = storage.value.block, written
 
     def settle(self) -> None:
-        """Before a replay: the content is here, and nobody else's content is. RuntimeError where the storage is gone."""
+        """Before a replay, where the content isn't here or somebody else's content is, too: that is no longer so. RuntimeError where the storage is
+        gone."""
         storage = self.storage()
         if storage is None:
             raise RuntimeError("the graph can't be replayed: a tensor that it reads or writes is gone. Keep it, and write into it in place")
         if storage.value.block is not self.block:
             self._bring_back(storage)
-        elif self.written and not unique(storage):
+        else:
             self._own(storage, storage.value)
 
     def _own(self, storage: Storage, content: Value) -> None:

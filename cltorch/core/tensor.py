@@ -326,7 +326,7 @@ def empty(shape: tuple[int, ...], d: dtype, dev: Device) -> Tensor:
 
 def unique(storage: Storage, known: int = 0) -> bool:
     """Whether nobody but this storage (and ``known`` references of the caller's) holds its value: then it may be written in place."""
-    return sys.getrefcount(storage.value) <= _UNIQUE + known
+    return sys.getrefcount(storage.value) <= UNIQUE + known
 
 
 def isolate(storage: Storage) -> None:
@@ -346,4 +346,4 @@ def _calibrate() -> int:
     return sys.getrefcount(storage.value)
 
 
-_UNIQUE = _calibrate()
+UNIQUE = _calibrate()  # references to the value of a storage that nobody but this storage holds, and a function's that asks
