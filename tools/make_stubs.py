@@ -72,7 +72,7 @@ def tensor_stub() -> str:
             "__annotate_func__", "__annotations_cache__"}
     body = [f"    {name}: Any\n" for name in tensor_module.Tensor.__annotations__ if name not in vars(tensor_module.Tensor)]
     body += [member(n, v) for n, v in sorted(vars(tensor_module.Tensor).items()) if n not in skip]
-    text = HEADER + "\nTYPE_NAMES: dict[str, str]\n_new: Any\n\nclass Tensor:\n" + "".join(body) + "\n"
+    text = HEADER + "\nTYPE_NAMES: dict[str, str]\nUNIQUE: int\n_new: Any\n\nclass Tensor:\n" + "".join(body) + "\n"
     own = {node.name for node in ast.parse(Path(tensor_module.__file__).read_text()).body if isinstance(node, ast.FunctionDef)}
     results = {"unique": "bool", "isolate": "None", "_calibrate": "int"}
     for name in sorted(own):

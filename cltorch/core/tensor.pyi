@@ -3,6 +3,7 @@ import builtins
 from typing import Any
 
 TYPE_NAMES: dict[str, str]
+UNIQUE: int
 _new: Any
 
 class Tensor:
