@@ -130,7 +130,7 @@ def _run(dev: Device, entry: str, p: Plan, q: Tensor, mask: Tensor | None, parts
 
 
 def forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, causal: bool) -> tuple[Tensor, Tensor]:
-    """The result (..., L, Ev), and the logarithms of the sums over keys (..., L) that the gradient needs."""
+    """The result (..., L, Ev), and the logarithms of the sums over keys (..., L) that the gradient needs: to the base of the strategy's kernels."""
     p, dev = planned(q, k, v, mask), q._dev
     assert p is not None
     out = p.memory(0, q.dtype, dev)

@@ -26,14 +26,14 @@ def strides(name, parts="orc012"):
   ${name} += z0 * ${name}0 + z1 * ${name}1 + z2 * ${name}2;
 % endfor
 </%def>
-## The mask's part in a score.
-<%def name="hide(acc, mask, score, query, key)">
+## The mask's part in a score, times a factor where scores are.
+<%def name="hide(acc, mask, score, query, key, factor='')">
 % if mask is not None:
 <% at = f"{query} * maskr + {key} * maskc" %>
 % if mask.is_bool:
         ${score} = mask[${at}] ? ${score} : ${acc.lowest};
 % else:
-        ${score} += ${acc.cast(mask, mask.load("mask", at))};
+        ${score} += ${acc.cast(mask, mask.load("mask", at))}${factor};
 % endif
 % endif
 </%def>

@@ -1,11 +1,12 @@
 <%doc>
 Attention without a matrix of scores, on devices with vector units and few, fat work-items (strategy wide): o = softmax(scale * q kᵀ + mask) v, and its
-gradients. Queries are the lanes of vectors, so that maxima and sums over keys are vector arithmetic and only the queries are ever transposed.
+gradients. Queries are the lanes of vectors, so that maxima and sums over keys are vector arithmetic and only the queries are ever transposed. Scores
+are kept as logarithms to base 2: a power of 2 is half the work of an exponential, and errs by no more than the rounding of a score makes of it.
 
 q (rows, e), k (keys, e), v (keys, ev), g (rows, ev) and mask (rows, keys; bool: true takes part, or added) are read through strides, row and column and
 three batch dimensions: z = (z0 * n1 + z1) * n2 + z2. causal: row l sees keys 0 to l. Results are written through strides of rows and batches.
 
-forward   o (rows, ev) and lse (rows), the logarithm of each row's sum of e^score: infinity where a row sees nothing, whose o is 0. A work-item takes
+forward   o (rows, ev) and lse (rows), the logarithm to base 2 of each row's sum of e^score: infinity where a row sees nothing, whose o is 0. A work-item takes
           QUERIES rows and goes along the keys in blocks of KEYS with a running maximum and sum
 backward  from g = do, o and lse: dq (rows, e) and, in sums' type, dk (keys, e) and dv (keys, ev). Weights are computed again. A work-item takes
           every chunks-th block of rows; chunk c adds to the c-th of all batches' dk, one after the other, and dv likewise, which are added up later
@@ -14,6 +15,8 @@ TUNABLES: MR keys (or channels) by NV vectors of VW lanes are summed in register
 Called by ops/attention_launch.py.
 </%doc>
 <%!
+LOG2_E = 1.4426950408889634
+
 TUNABLES = dict(
     MR=(6, 6, (2, 4, 6, 8, 12)),
     NV=(2, 2, (1, 2, 3, 4)),
@@ -28,7 +31,8 @@ CONSTRAINTS = ("QUERIES % (NV * VW) == 0", "MR * NV <= 32")
 <%namespace name="whole" file="/pointwise/whole.mako"/>
 <%
 acc = dtype.acc
-A, exp, log = acc.c, f"exp_{acc.s}", f"log_{acc.s}"
+A, power, log = acc.c, f"vanishing_exp2_{acc.s}", f"log2_{acc.s}"
+BINARY = acc.lit(LOG2_E)  # from natural logarithms to those of base 2
 backward = stage == "backward"
 NR = NV * VW
 PANELS = QUERIES // NR
@@ -41,7 +45,7 @@ in_place = dtype.storage == A  # elements lie in memory as they are summed: squa
 SIDE = tile.module.side(VW)
 %>
 ${tile.types(acc, VW)}
-## Before a loop that computes exponentials.
+## Before a loop that computes powers.
 <%def name="laborious(vectors)">${whole.loop(whole.module.sizes[A], vectors, vectors)}</%def>
 ## Rows from..stop - 1 of an operand as arithmetic numbers in an array of ``pitch``; the rest up to ``high`` rows and ``wide`` columns is 0.
 <%def name="stage_rows(source, target, pitch, row, stop, high, columns, wide, factor='')">
@@ -128,7 +132,7 @@ ${tile.types(acc, VW)}
       for (int l = 0; l < ${NR}; l++) {
         const long query = min(row + l, rows - 1);
         for (int j = 0; j < n; j++) {
-          ${operands.hide(acc, mask, f"{scores}[j * {NR} + l]", "query", "(j0 + j)")}
+          ${operands.hide(acc, mask, f"{scores}[j * {NR} + l]", "query", "(j0 + j)", f" * {BINARY}")}
         }
       }
 % endif
@@ -159,7 +163,8 @@ ${operands.parameters(dtype, mask)})
   const int blocks = get_global_size(0), b = get_global_id(0), first = (b % 2 ? blocks - 1 - b / 2 : b / 2) * ${QUERIES};
   const int panels = min(${PANELS}, (rows - first + ${NR - 1}) / ${NR}), stop = causal ? min(keys, first + ${QUERIES}) : keys;
   const int channels = (ev + ${MR - 1}) / ${MR} * ${MR};
-  ${stage_panels("q", "qt", "e", " * scale")}
+  const ${A} steep = scale * ${BINARY};
+  ${stage_panels("q", "qt", "e", " * steep")}
   for (int j = 0; j < ${PANELS * NV}; j++) { top[j] = (V)(${acc.lowest}); sum[j] = (V)(${acc.zero}); }
   for (int panel = 0; panel < panels; panel++)
     for (int j = 0; j < channels * ${NV}; j++) ot[panel * ${WIDTH * NV} + j] = (V)(${acc.zero});
@@ -191,9 +196,9 @@ ${operands.parameters(dtype, mask)})
 % endfor
       }
       ${laborious(NV)}
-      for (int j = 0; j < ${NR}; j++) ((${A} *)fade)[j] = ${exp}(((${A} *)fade)[j]);
+      for (int j = 0; j < ${NR}; j++) ((${A} *)fade)[j] = ${power}(((${A} *)fade)[j]);
       ${laborious(4)}
-      for (int j = 0; j < n * ${NR}; j++) s[j] = ${exp}(s[j]);
+      for (int j = 0; j < n * ${NR}; j++) s[j] = ${power}(s[j]);
 % for j in lanes:
       const V f${j} = fade[${j}];
       V u${j} = sum[panel * ${NV} + ${j}] * f${j};
@@ -244,9 +249,9 @@ ${operands.parameters(dtype, mask)})
       __global const ${dtype.storage} *const x = part ? g : q;
       const long xr = part ? gr : qr, xc = part ? gc : qc;
       const int columns = part ? ev : e, across = (columns + ${NR - 1}) / ${NR} * ${NR};
-      const ${A} factor = part ? ${acc.one} : scale;
+      const ${A} factor = part ? ${acc.one} : scale, steep = part ? ${acc.one} : scale * ${BINARY};
       ${A} *const beside = (${A} *)(part ? gs : qs);
-      ${stage_panels("x", "(part ? gt : qt)", "columns", " * factor")}
+      ${stage_panels("x", "(part ? gt : qt)", "columns", " * steep")}
       ${stage_rows("x", "beside", COLUMNS, "first", "rows", QUERIES, "columns", "across", " * factor")}
     }
     for (int l = 0; l < ${QUERIES}; l++) {
@@ -284,7 +289,7 @@ ${operands.parameters(dtype, mask)})
         for (int j = 0; j < high; j++)
           ${laborious(NV)}
           for (int l = 0; l < ${NR}; l++) {
-            const ${A} w = ${exp}(s[j * ${NR} + l] - log_sum[l]);
+            const ${A} w = ${power}(s[j * ${NR} + l] - log_sum[l]);
             s[j * ${NR} + l] = w;
             t[j * ${NR} + l] = w * (t[j * ${NR} + l] - middle[l]);
           }

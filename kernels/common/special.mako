@@ -52,6 +52,15 @@ static inline float near_exp2_f32(float p) {
 % endif
 </%def>
 
+## 2^p for p <= 0: 0 where that is no normal number.
+<%def name="vanishing_exp2(t, wide)">
+% if t.s == "f32":
+static inline float vanishing_exp2_f32(float p) { return near_exp2_f32(p < -127.0f ? -127.0f : p); }
+% elif t.s == "f64":
+static inline double vanishing_exp2_f64(double p) { return exp2_f64(p); }
+% endif
+</%def>
+
 ## The normal distribution's mass beyond a, erfc(a / sqrt(2)) / 2, for 0 <= a <= 10: exact to 2^-25 in itself, not to its last places where it is
 ## small (float64: from erfc).
 <%def name="normal_tail(t, wide)">
