@@ -121,6 +121,33 @@ def test_results_lie_as_the_queries_do(device: Any, batch: tuple) -> None:
         assert out.transpose(-3, -2).is_contiguous() and [x.is_contiguous() for x in found] == [True] * 3
 
 
+@pytest.mark.parametrize("cut", ["chunk", "unbind", "swapped", "copied"])
+@pytest.mark.parametrize("batch, heads, length, dtype", [(2, 4, 70, "float32"), (8, 4, 48, "float32"), (1, 1, 300, "float32"), (8, 2, 64, "float16")])
+def test_thirds_of_one_tensor(batch: int, heads: int, length: int, dtype: str, cut: str, launched: set[str]) -> None:
+    """The gradients of queries, keys and values that are parts of one tensor lie as that does: bit for bit those of tensors by themselves, and there is
+    nothing to copy to get them together."""
+    cltorch.manual_seed(0)
+    rows, width = cltorch.randn(batch, length, 3 * heads * 16, device="cuda:0").to(getattr(cltorch, dtype)), heads * 16
+    weight = cltorch.randn(batch, length, width, device="cuda:0")
+
+    def gradient(cut: str) -> Any:
+        x = rows.clone().requires_grad_()
+        if cut == "unbind":
+            q, k, v = x.view(batch, length, 3, heads, 16).permute(2, 0, 3, 1, 4).unbind(0)
+        else:
+            parts = [x[..., n * width:(n + 1) * width].clone() for n in range(3)] if cut == "copied" else x.chunk(3, -1)
+            q, k, v = (part.view(batch, length, heads, 16).transpose(1, 2) for part in (parts[::-1] if cut == "swapped" else parts))
+        out = cltorch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(batch, length, width)
+        return cltorch.autograd.grad((out * weight).sum(), x)[0]
+
+    found = gradient(cut)
+    copies = [name for name in launched if "cat" in name]
+    together = cut in ("chunk", "unbind") and dtype == "float32" and (batch > 2 or get("cuda").strategy == "grid")
+    assert is_fused(launched) and (not copies if together else found.is_contiguous())
+    if cut != "swapped":
+        assert found.tolist() == gradient("copied").tolist()
+
+
 def test_a_gradient_of_another_order(launched: set[str]) -> None:
     """Its four batch dimensions can't be counted by three."""
     same(lambda lib, q, k, v: attend(lib, q, k, v).permute(3, 1, 0, 2, 4, 5).clone(memory_format=lib.contiguous_format) * 2,

@@ -43,10 +43,14 @@ class Plan(NamedTuple):
         """For a result: (parts, elements)."""
         return dispatch.empty((parts, Size(self.results[number][0]).numel()), d, dev)
 
-    def result(self, number: int, memory: Tensor) -> Tensor:
+    def target(self, number: int, memory: Tensor, offset: int = 0) -> tuple:
+        """A result's memory, first element and strides, as a kernel takes them."""
+        return (dispatch.buffer(memory), offset, *self.places[number])
+
+    def result(self, number: int, memory: Tensor, offset: int = 0) -> Tensor:
         """Its parts added up, in its shape and order."""
         whole = memory if memory.shape[0] == 1 else memory.sum(0)  # type: ignore[attr-defined]
-        return alias(whole, *self.results[number], 0)
+        return alias(whole, *self.results[number], offset)
 
     def arguments(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, causal: bool) -> list:
         """What every kernel's arguments end with."""
@@ -65,10 +69,26 @@ def _ordered(shape: tuple[int, ...], of: Geometry) -> tuple[int, ...]:
     return tuple(strides)
 
 
+def _step_between(q: Tensor, k: Tensor, v: Tensor) -> int:
+    """How many elements q, k and v are from one another, where they are the thirds of one tensor that fills its memory; else 0."""
+    step = k.offset - q.offset
+    if not (q.storage is k.storage is v.storage and q.shape == k.shape == v.shape and q._strides == k._strides == v._strides and v.offset == k.offset + step):
+        return 0
+    dense = 1
+    for stride, size in sorted([(step, 3), *zip(q._strides, q.shape, strict=True)]):
+        if size > 1:
+            if stride != dense:
+                return 0
+            dense *= size
+    return step
+
+
 @lru_cache(maxsize=4096)
-def plan(q: Geometry, k: Geometry, v: Geometry, mask: Geometry | None = None, g: Geometry | None = None, out: Geometry | None = None) -> Plan | None:
+def plan(q: Geometry, k: Geometry, v: Geometry, mask: Geometry | None = None, g: Geometry | None = None, out: Geometry | None = None,
+         alike: bool = False) -> Plan | None:
     """How to launch over these operands (with ``g`` for the gradients), or None where products and a softmax do it: for few queries, heads beyond
-    CAPACITIES, for nothing at all, and for batch dimensions in which the operands differ too much to be counted by three.
+    CAPACITIES, for nothing at all, and for batch dimensions in which the operands differ too much to be counted by three. ``alike``: the gradients
+    have the operands' strides.
 
     Operands whose sizes don't fit each other give None, too: the products say what is wrong.
     """
@@ -82,7 +102,7 @@ def plan(q: Geometry, k: Geometry, v: Geometry, mask: Geometry | None = None, g:
     batch = broadcast_shapes(batch, v[0][:-2])
     operands = [(q, (rows, e)), (k, (keys, e)), (v, (keys, ev)), (mask, (rows, keys)), (g, (rows, ev)), (out, (rows, ev))]
     shapes = [(q, (*batch, rows, ev))] if g is None else [(q, (*batch, rows, e)), (k, (*batch, keys, e)), (v, (*batch, keys, ev))]
-    results = tuple((shape, _ordered(shape, of)) for of, shape in shapes)
+    results = tuple((shape, of[1] if alike else _ordered(shape, of)) for of, shape in shapes)
     whole = [broadcast_strides(*of, (*batch, *shape)) for of, shape in operands if of is not None]
     sizes, steps = collapse(tuple(batch), *[w[:-2] for w in whole], *[strides[:-2] for _, strides in results])
     if len(sizes) > 3 or not batch.numel():
@@ -93,13 +113,18 @@ def plan(q: Geometry, k: Geometry, v: Geometry, mask: Geometry | None = None, g:
     return Plan(batch, rows, keys, e, ev, (1, *sizes)[-2:], read, results, written)
 
 
-def planned(*operands: Tensor | None) -> Plan | None:
+def planned(*operands: Tensor | None, alike: bool = False) -> Plan | None:
     """``plan`` of tensors."""
-    return plan(*[None if t is None else (tuple(t.shape), t._strides) for t in operands])
+    return plan(*[None if t is None else (tuple(t.shape), t._strides) for t in operands], alike=alike)
 
 
-def _blocks(dev: Device, p: Plan) -> int:
-    return ceil(p.rows, dispatch.tuned(dev, FAMILIES["wide"])["QUERIES"])
+def _blocks(dev: Device, rows: int) -> int:
+    return ceil(rows, dispatch.tuned(dev, FAMILIES["wide"])["QUERIES"])
+
+
+def _parts(dev: Device, rows: int, batch: int) -> int:
+    """Work-items that share one batch's gradients of keys and values, so that all compute units have work."""
+    return min(MOST_PARTS, _blocks(dev, rows), ceil(dev.compute_units * ITEMS_PER_UNIT, batch))
 
 
 def _tile(dev: Device, family: str, acc: dtype) -> dict[str, int]:
@@ -135,8 +160,8 @@ def forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, 
     assert p is not None
     out = p.memory(0, q.dtype, dev)
     sums = dispatch.empty((*p.batch, p.rows), summing(q.dtype), dev)
-    parts = _blocks(dev, p) if dev.strategy == "wide" else p.rows
-    _run(dev, "forward", p, q, mask, parts, [dispatch.buffer(out), *p.places[0], dispatch.buffer(sums), *p.arguments(q, k, v, mask, scale, causal)])
+    parts = _blocks(dev, p.rows) if dev.strategy == "wide" else p.rows
+    _run(dev, "forward", p, q, mask, parts, [*p.target(0, out), dispatch.buffer(sums), *p.arguments(q, k, v, mask, scale, causal)])
     return p.result(0, out), sums
 
 
@@ -144,21 +169,27 @@ def backward(g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, ou
              causal: bool) -> list[Tensor]:
     """Gradients of q, k and v, of the shape that broadcasting gave them, those of k and v in sums' type."""
     dev, acc = q._dev, sums.dtype
-    p = planned(q, k, v, mask, g, out)
+    wide = dev.strategy == "wide"
+    step = _step_between(q, k, v) if acc is q.dtype else 0
+    if step and wide and _parts(dev, q.shape[-2], q.shape[:-2].numel()) > 1:
+        step = 0  # parts of a result lie one after the other
+    p = planned(q, k, v, mask, g, out, alike=step > 0)
     if p is None:  # g's batch dimensions can't be counted together with the operands' as those alone could
         q, k, v, g, out = [t.contiguous() for t in (q, k, v, g, out)]  # type: ignore[attr-defined]
-        p = planned(q, k, v, mask, g, out)
+        step, p = 0, planned(q, k, v, mask, g, out)
         assert p is not None
-    wide = dev.strategy == "wide"
-    parts = min(MOST_PARTS, _blocks(dev, p), ceil(dev.compute_units * ITEMS_PER_UNIT, p.batch.numel())) if wide else 1
-    found = [p.memory(0, q.dtype, dev), p.memory(1, acc, dev, parts), p.memory(2, acc, dev, parts)]
-    targets = [(dispatch.buffer(t), *places) for t, places in zip(found, p.places, strict=True)]
+    parts = _parts(dev, p.rows, p.batch.numel()) if wide else 1
+    if step:
+        found, offsets = [dispatch.empty((1, 3 * q.numel()), acc, dev)] * 3, (0, step, 2 * step)
+    else:
+        found, offsets = [p.memory(0, q.dtype, dev), p.memory(1, acc, dev, parts), p.memory(2, acc, dev, parts)], (0, 0, 0)
+    targets = [p.target(number, t, offset) for number, (t, offset) in enumerate(zip(found, offsets, strict=True))]
     given, operands = p.source(g, -2), p.arguments(q, k, v, mask, scale, causal)
     if wide:
-        answers, _, row, _, *batch = p.source(out, -1)  # a result of ``forward``: from its memory's start, with neighbouring columns
-        _run(dev, "backward", p, q, mask, parts, [*targets[0], *targets[1], *targets[2], *given, answers, row, *batch, dispatch.buffer(sums), *operands])
+        answers, start, row, _, *batch = p.source(out, -1)  # a result of ``forward``: with neighbouring columns
+        _run(dev, "backward", p, q, mask, parts, [*targets[0], *targets[1], *targets[2], *given, answers, start, row, *batch, dispatch.buffer(sums), *operands])
     else:
         delta = (g.to(acc) * out.to(acc)).sum(-1)  # type: ignore[attr-defined]
         for entry, target, rows in zip(("dq", "dk", "dv"), targets, (p.rows, p.keys, p.keys), strict=True):
             _run(dev, entry, p, q, mask, rows, [*target, *given, dispatch.buffer(sums), dispatch.buffer(delta), *operands])
-    return [p.result(number, t) for number, t in enumerate(found)]
+    return [p.result(number, t, offset) for number, (t, offset) in enumerate(zip(found, offsets, strict=True))]

@@ -1,6 +1,7 @@
 """Several views at once: split, chunk, unbind and their kin. The gradients of all parts come back through one concatenation."""
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from ..core.autograd import Like, OperatorNode, edge
 from ..core.modes import modes
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, alias
 from ..core.view import view_of
 from ..shape import normalize_dim
 from . import geometry
@@ -32,8 +33,36 @@ def parts(x: Tensor, pieces: list[geometry.Geometry], name: str, join: Callable[
 def _cut(x: Tensor, pieces: list[tuple[int, int]], dim: int, covers: bool = True) -> tuple[Tensor, ...]:
     if covers and len(pieces) > 1:
         return parts(x, [geometry.narrow(x.shape, x._strides, x.offset, dim, *piece) for piece in pieces], "SplitBackward0",
-                     lambda gs: cat(gs, dim))
+                     lambda gs: _joined(gs, dim))
     return tuple([narrow(x, dim, *piece) for piece in pieces])
+
+
+def _side_by_side(gradients: tuple[Tensor, ...], starts: list[int], shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor | None:
+    """The memory in which gradients lie at these distances from the first, as attention's of its three operands do; None where they don't."""
+    first = gradients[0]
+    for g, start in zip(gradients, starts, strict=True):
+        if g.storage is not first.storage or g.offset != first.offset + start or g._strides != first._strides or g.dtype is not first.dtype:
+            return None
+        if modes.grad and g._rg:
+            return None
+    return alias(first, shape, strides, first.offset)
+
+
+def _joined(gradients: tuple[Tensor, ...], dim: int) -> Tensor:
+    """One after the other along ``dim``."""
+    first, sizes = gradients[0], [g.shape[dim] for g in gradients]
+    starts = [start * first._strides[dim] for start in itertools.accumulate(sizes[:-1], initial=0)]
+    whole = _side_by_side(gradients, starts, (*first.shape[:dim], sum(sizes), *first.shape[dim + 1:]), first._strides)
+    return cat(gradients, dim) if whole is None else whole
+
+
+def _stacked(gradients: tuple[Tensor, ...], dim: int) -> Tensor:
+    """Along a new dimension."""
+    first, count = gradients[0], len(gradients)
+    step = gradients[1].offset - first.offset if count > 1 else 0
+    shape, strides = ((*old[:dim], new, *old[dim:]) for old, new in ((first.shape, count), (first._strides, step)))
+    whole = _side_by_side(gradients, [k * step for k in range(count)], shape, strides) if step >= 0 else None
+    return stack(gradients, dim) if whole is None else whole
 
 
 def _runs(sizes: list[int]) -> list[tuple[int, int]]:
@@ -131,7 +160,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     d = normalize_dim(dim, input.dim())
     shape, strides = (*input.shape[:d], *input.shape[d + 1:]), (*input._strides[:d], *input._strides[d + 1:])
     pieces = [(shape, strides, input.offset + k * input._strides[d]) for k in range(input.shape[d])]
-    return parts(input, pieces, "UnbindBackward0", lambda gs: stack(gs, d))
+    return parts(input, pieces, "UnbindBackward0", lambda gs: _stacked(gs, d))
 
 
 def iterate(self: Tensor) -> Iterator[Tensor]:

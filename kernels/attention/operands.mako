@@ -1,13 +1,13 @@
 <%doc>
 What attention's fused kernels (panel.mako, block.mako) have in common: only defs, no kernel. Operands are read through strides: row, column and three
-batch dimensions, z = (z0 * n1 + z1) * n2 + z2. Results have no offset, and neighbouring columns.
+batch dimensions, z = (z0 * n1 + z1) * n2 + z2. Results have neighbouring columns.
 </%doc>
 <%!
 def strides(name, parts="orc012"):
     return ", ".join(f"const long {name}{part}" for part in parts)
 %>
 <%def name="operand(t, name)">__global const ${t.storage} *restrict ${name}, ${strides(name)}</%def>
-<%def name="result(t, name, kept='')">__global ${kept} ${t.storage} *restrict ${name}, ${strides(name, "r012")}</%def>
+<%def name="result(t, name, kept='')">__global ${kept} ${t.storage} *restrict ${name}, ${strides(name, "or012")}</%def>
 ## Parameters that every kernel ends with.
 <%def name="parameters(t, mask)">
   ${operand(t, "q")}, ${operand(t, "k")}, ${operand(t, "v")},
@@ -23,7 +23,7 @@ def strides(name, parts="orc012"):
   ${name} += ${name}o + z0 * ${name}0 + z1 * ${name}1 + z2 * ${name}2;
 % endfor
 % for name in results:
-  ${name} += z0 * ${name}0 + z1 * ${name}1 + z2 * ${name}2;
+  ${name} += ${name}o + z0 * ${name}0 + z1 * ${name}1 + z2 * ${name}2;
 % endfor
 </%def>
 ## The mask's part in a score, times a factor where scores are.
