@@ -139,7 +139,7 @@ def render_chain(chain: Chain, strategy: str) -> str:
     widest = max(step.compute.itemsize for step in chain.steps) if library_files(text) & LABORIOUS else 0
     halves = strategy == "wide" and "to_half_f32(" in text
     source = render("pointwise/map", strategy, parameters=_parameters(chain, index) + scalars, hoisted=hoisted, body=text, rank=chain.rank,
-                    bases=_bases(chain), I=index, streamed=streamed, interleave=8 if len(chain.steps) <= 2 else 4, widest=widest, halves=halves)
+                    bases=_bases(chain), I=index, streamed=streamed, interleave=8 if len(chain.steps) <= 2 and not widest else 4, widest=widest, halves=halves)
     return HALVES + source if halves else source
 
 
