@@ -32,7 +32,7 @@ from cltorch.tools.benchmarks.training import train
 SUITES: dict[str, Callable[[Scale], list[Case]]] = {
     "limits": limits, "launch": operators.launch, "memory": operators.memory, "gemm": operators.gemm, "bmm": operators.bmm, "ops": operators.ops,
     "train": train, "goals": goals}
-QUICK_PLAN = Plan(seconds=0.05, sample=0.005, most=9, slow=0.7, limit=1.5, total=90.0, warm=8)
+QUICK_PLAN = Plan(seconds=0.05, sample=0.005, most=9, slow=0.7, limit=1.5, total=90.0, warm=8, steps=1)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -18,7 +18,8 @@ PAUSE = 0.01  # seconds: two ticks of the clock by which some kernels count a th
 class Plan(NamedTuple):
     """``seconds`` of samples a contestant spends on a case, in samples of about ``sample`` seconds or one call, in ``fewest`` to ``most`` rounds (fewer
     where one call takes all of ``slow`` seconds); a call that would take longer than ``limit`` seconds is left out; the run is over after ``total``.
-    ``warm`` training steps come first: by then a compiled one is captured, its launches are joined, and the next ones take what it takes."""
+    ``warm`` training steps come first: by then a compiled one is captured, its launches are joined, and the next ones take what it takes. A sample of
+    training steps has ``steps`` at least: one follows the other, and only the first finds in the caches what another contestant left there."""
 
     seconds: float = 0.5
     sample: float = 0.01
@@ -28,6 +29,7 @@ class Plan(NamedTuple):
     limit: float = 20.0
     total: float = math.inf
     warm: int = 40
+    steps: int = 5
 
 
 class Entry:
@@ -53,7 +55,8 @@ class Entry:
 
     def calibrate(self) -> None:
         once, _ = sample(self.case.mode, self.contestant, self.call, self.row.calls)
-        self.row.calls = max(1, min(1000, round(self.plan.sample / max(once, 1e-7))))
+        least = self.plan.steps if self.case.mode is Mode.STEPS else 1
+        self.row.calls = max(least, min(1000, round(self.plan.sample / max(once, 1e-7))))
 
     def take(self) -> None:
         seconds, returned = sample(self.case.mode, self.contestant, self.call, self.row.calls)
