@@ -64,6 +64,13 @@ def test_launches_are_a_sum() -> None:
     assert says(5e-6, 4e-6, launches=4, little=4)[0] == "launches: 4 x 1 µs = 4 µs of 5 µs"
 
 
+def test_a_part_of_a_step_by_itself_bounds_it(device: cltorch.device) -> None:
+    assert says(20e-3, 29e-3, flops=1e9, goal=1.5, beside={**MEASURED, limits.PRODUCTS: 16e-3})[0] == "80 % of what its products alone take, at most 1.81 x"
+    (step,) = [case for case in bench.SUITES["goals"](TINY) if case.name == "step of GPT, compiled"]
+    (alone,) = [case for case in limits.limits(TINY) if case.key in limits.compared(step) and case.name == limits.PRODUCTS]
+    assert all(t.shape and t.isfinite().all().item() for t in Cltorch(str(device)).prepare(alone)())
+
+
 def test_what_reaches_no_limit_says_so() -> None:
     assert says(0.2, 0.1, flops=10e9) == ("no limit reached: 50 % of multiply-add peak (rival 100 %)", 0)
     assert says(0.2, 0.1, same=False, flops=10e9) == ("no limit reached: 50 % of multiply-add peak", 0)

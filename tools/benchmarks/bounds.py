@@ -32,7 +32,7 @@ class Bound(NamedTuple):
 
 def bounds(row: Row) -> list[Bound]:
     """Those that were measured in the row's rounds, the one that takes longest first."""
-    found = [*memory(row), *operations(row), *launches(row)]
+    found = [*memory(row), *operations(row), *launches(row), *parts(row)]
     return sorted((bound for bound in found if bound.seconds), reverse=True)
 
 
@@ -50,6 +50,10 @@ def memory(row: Row) -> list[Bound]:
 
 def operations(row: Row) -> list[Bound]:
     return [Bound(row.flops / row.beside[limits.ARITHMETIC], "multiply-add peak")] if limits.ARITHMETIC in row.beside else []
+
+
+def parts(row: Row) -> list[Bound]:
+    return [Bound(row.beside[limits.PRODUCTS], "what its products alone take")] if limits.PRODUCTS in row.beside else []
 
 
 def launches(row: Row) -> list[Bound]:

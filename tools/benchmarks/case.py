@@ -39,6 +39,7 @@ class Case(NamedTuple):
     operations; 0 where that says little. ``build(library, place)`` makes the call of a training case instead, which returns (loss, *parameters), and
     ``own(device)`` that of a case which only OpenCL devices have. ``goal`` is the ratio of a rival's time over ours that we want to reach, ``limit``
     the seconds that we want to stay below; 0 where there is none; ``tried`` says what was tried for rows of its kind. ``drawn``: the result is random.
+    ``part``: the case of the suite limits that is a part of this one, timed by itself.
     """
 
     suite: str
@@ -58,6 +59,7 @@ class Case(NamedTuple):
     drawn: bool = False
     written: float = 0.0
     own: Callable[[Any], Callable[[], Any]] | None = None
+    part: str = ""
 
     @property
     def key(self) -> tuple[str, str, str]:

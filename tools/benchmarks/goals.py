@@ -6,6 +6,7 @@ from typing import Any
 
 from . import arithmetic, training, tried
 from .case import Case, Input, Mode, Scale
+from .limits import PRODUCTS
 
 Call = Callable[..., Any]
 REPLAYED = 32
@@ -18,7 +19,8 @@ def goal(ratio: float, name: str, call: Call, *inputs: Input, read: float | None
 
 
 def steps(ratio: float, name: str, build: Callable[[Any, Any], Callable[[], Any]], flops: float) -> Case:
-    return Case("goals", name, mode=Mode.STEPS, build=build, flops=flops, goal=ratio, tried=tried.STEPS)
+    part = PRODUCTS if "GPT" in name else ""
+    return Case("goals", name, mode=Mode.STEPS, build=build, flops=flops, goal=ratio, tried=tried.STEPS, part=part)
 
 
 def gradients(call: Call, count: int) -> Call:

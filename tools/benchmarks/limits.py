@@ -1,7 +1,8 @@
-"""The suite limits: what a device can do at most, by kernels that do nothing else (kernels/benchmark). Rows below their goals are compared with it."""
+"""The suite limits: what a device can do at most, by kernels that do nothing else (kernels/benchmark), and what a GPT's step takes for its products alone.
+Rows below their goals are compared with it."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyopencl as cl
@@ -11,11 +12,14 @@ from cltorch.core import dispatch
 from cltorch.dtype import NAMES, dtype
 from cltorch.runtime.device import Device
 
+from . import training
+from .arithmetic import Product
 from .case import Case, Mode, Scale
 from .results import COPY
 
 FAMILY, CHAINS = "benchmark/limits", 12
 GROUP = 64  # work-items of a GPU's group
+PRODUCTS = "products of a GPT step"
 READ, WRITE, ARITHMETIC, LITTLE_LAUNCH, LAUNCH, WAIT = (
     "read only", "write only", "multiply and add", "empty launch, one work-item", "empty launch, all compute units", "empty launch, and wait")
 
@@ -32,14 +36,15 @@ def limits(scale: Scale) -> list[Case]:
         *(case(ARITHMETIC, lambda dev, d=d: multiply_adds(dev, NAMES[d], 4 * n), dtype=d, flops=2.0 * CHAINS * 4 * n) for d in ("float32", "float64")),
         case(LITTLE_LAUNCH, lambda dev: nothing(dev, 1, 1)), case(LAUNCH, lambda dev: nothing(dev, *work_items(dev))),
         case(WAIT, lambda dev: nothing(dev, *work_items(dev)), mode=Mode.ROUND_TRIP),
+        case(PRODUCTS, lambda dev: products(dev, training.gpt_products(scale.shrink)), mode=Mode.STEPS),
     ]
 
 
 def compared(case: Case) -> list[tuple[str, str, str]]:
-    """The keys of what a goal's row is compared with: what moves bytes as it does, computes as it does, and launches."""
+    """The keys of what a goal's row is compared with: what moves bytes as it does, computes as it does, launches, and is a part of it."""
     read = case.moved - case.written
     directions = [READ] if read > case.written else [WRITE] if read < case.written else []
-    own = [("limits", name, "float32") for name in (*directions, LITTLE_LAUNCH, LAUNCH)]
+    own = [("limits", name, "float32") for name in (*directions, LITTLE_LAUNCH, LAUNCH, *([case.part] if case.part else []))]
     return [*own, *([COPY] if case.moved else []), *([("limits", ARITHMETIC, case.dtype)] if case.flops else [])]
 
 
@@ -87,3 +92,9 @@ def multiply_adds(dev: Device, d: dtype, total: int) -> Callable[[], Any]:
 
 def nothing(dev: Device, items: int, group: int) -> Callable[[], Any]:
     return launcher(dev, "nothing", cltorch.float32, 1, cltorch.empty(1, device=dev.spec), size=(items, group))
+
+
+def products(dev: Device, layers: Sequence[Product]) -> Callable[[], Any]:
+    """Those of a training step of linear layers, whose gradients are two products each, as one graph."""
+    operands = [[cltorch.randn(*shape, device=dev.spec) for shape in ((m, k), (n, k), (m, n))] for m, k, n in layers]
+    return cltorch.compile(lambda: tuple(y for x, w, g in operands for y in (x @ w.t(), g @ w, g.t() @ x)))

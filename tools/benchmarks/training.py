@@ -150,7 +150,11 @@ def gpt(t: Any, place: Any, k: int) -> Callable[[], Any]:
     return stepper(t, model, optimizer, lambda: t.nn.functional.cross_entropy(body(token(x) + position(places)).flatten(0, 1), y))
 
 
+def gpt_products(k: int) -> list[arithmetic.Product]:
+    """Of its layers' forward pass: those for q, k and v, the one behind attention, the two of the MLP, and the one to the vocabulary."""
+    width, rows = 128 // k, max(2, 8 // k) * (64 // k)
+    return [*[(rows, width, 3 * width), (rows, width, width), (rows, width, 4 * width), (rows, 4 * width, width)] * 4, (rows, width, VOCABULARY)]
+
+
 def gpt_flops(k: int) -> float:
-    width, context, batch = 128 // k, 64 // k, max(2, 8 // k)
-    layers = [(batch * context, width, 12 * width)] * 4  # 3 for q, k and v, 1 behind them, 4 and 4
-    return arithmetic.step([*layers, (batch * context, width, VOCABULARY)], more=4 * arithmetic.attention(batch, context, width), input_grad=True)
+    return arithmetic.step(gpt_products(k), more=4 * arithmetic.attention(max(2, 8 // k), 64 // k, 128 // k), input_grad=True)
