@@ -270,12 +270,13 @@ def polynomial(t: CType, variable: str, coefficients: Sequence[float]) -> str:
     """A polynomial, constant term first in ``coefficients``, with literals of ``t``. A long one is the sum of its even and odd powers: a multiplication
     more than Horner's form, but two chains of operations side by side, each half as long."""
     if len(coefficients) < LONG:
-        return _horner(t, variable, coefficients)
+        return horner(t, variable, coefficients)
     square = f"({variable} * {variable})"
-    return f"({variable} * {_horner(t, square, coefficients[1::2])} + {_horner(t, square, coefficients[::2])})"
+    return f"({variable} * {horner(t, square, coefficients[1::2])} + {horner(t, square, coefficients[::2])})"
 
 
-def _horner(t: CType, variable: str, coefficients: Sequence[float]) -> str:
+def horner(t: CType, variable: str, coefficients: Sequence[float]) -> str:
+    """The same as one chain of operations, whose roundings don't change with its length."""
     text = t.lit(coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
         text = f"({text} * {variable} + {t.lit(coefficient)})"

@@ -12,7 +12,8 @@ Writing a kernel template. ``render("reduce/rows", strategy="wide", dtype=float1
 
 Writing a library function. In kernels/common, one ``<%def name="tanh(t, wide)">`` per function, which writes
 ``static inline ${t.c} tanh_${t.s}(${t.c} x) {...}``; t is the suffix's own type (f32: float32, never a half). A def that writes nothing
-says "not for this type", and calling it is an error. Also there: ``poly("z", [c0, c1, ...])`` in Horner's form with the type's literals,
+says "not for this type", and calling it is an error. Also there: ``poly("z", [c0, c1, ...])`` with the type's literals, ``horner`` for the same
+where every rounding is promised (random numbers are the same bits on all devices),
 ``native`` (the OpenCL built-in is to be called: float types in grid, float64 in wide too, because PoCL doesn't inline built-ins) and
 ``builtin("sin")``, the function that does only that, and ``intrinsic("floor")``, the same through the processor's instruction. A def
 without ``t``, ``<%def name="philox(wide)">``, writes a function that has no suffix and is called by its bare name:
@@ -29,7 +30,7 @@ from typing import Any, NamedTuple
 from ..dtype import dtype
 from ..errors import TemplateError
 from .compiled import Templates
-from .ctypes import SUFFIXES, CType, by_suffix, ctype, forward_to_builtin, forward_to_intrinsic, polynomial
+from .ctypes import SUFFIXES, CType, by_suffix, ctype, forward_to_builtin, forward_to_intrinsic, horner, polynomial
 
 STRATEGIES = ("wide", "grid")
 
@@ -186,7 +187,7 @@ def _function(key: tuple[str, str], wide: bool) -> _Function:
     context: dict[str, Any] = {"ctype": ctype, "wide": wide}
     if suffix:
         t = by_suffix(suffix)
-        context |= {"t": t, "poly": partial(polynomial, t), "builtin": partial(forward_to_builtin, t),
+        context |= {"t": t, "poly": partial(polynomial, t), "horner": partial(horner, t), "builtin": partial(forward_to_builtin, t),
                     "intrinsic": partial(forward_to_intrinsic, t), "native": t.is_float and (t.s == "f64" or not wide)}
     text = _templates().render(_library()[name].file, context, name)
     if wide:

@@ -58,7 +58,7 @@ static inline float exponential_f32(uint a, uint b) {
   const float u = (float)a * 0x1p-32f + 0x1p-33f;
   const uint bits = as_uint(u) - 0x3f3504f3u;
   const float e = (float)((int)bits >> 23), f = as_float((bits & 0x007fffffu) + 0x3f3504f3u) - 1.0f, z = f * f;
-  const float tail = z * f * ${poly("f", LOG_F32)} - 0.5f * z;
+  const float tail = z * f * ${horner("f", LOG_F32)} - 0.5f * z;
   return 0.0f - (((e * -2.1219444e-04f + tail) + f) + e * 0.693359375f);
 }
 % elif t.s == "f64":
@@ -68,7 +68,7 @@ static inline double exponential_f64(uint a, uint b) {
   const ulong bits = as_ulong(u) - 0x3fe6a09e667f3bcdUL;
   const double e = (double)(int)((long)bits >> 52), f = as_double((bits & 0x000fffffffffffffUL) + 0x3fe6a09e667f3bcdUL) - 1.0;
   const double s = f / (2.0 + f), z = s * s;
-  const double tail = s * z * ${poly("z", LOG_F64)};
+  const double tail = s * z * ${horner("z", LOG_F64)};
   return 0.0 - ((2.0 * s + (tail + e * 1.9082149292705877e-10)) + e * 0.6931471803691238);
 }
 % endif
@@ -99,8 +99,8 @@ static inline float random_turn_f32(uint a, uint b, float *cosine) {
 #pragma OPENCL FP_CONTRACT OFF
   const uint quadrant = (a + (1u << 29)) >> 30;
   const float r = (float)(int)(a - (quadrant << 30)) * 1.4629181e-09f, z = r * r;
-  const float s = r + r * z * ${poly("z", [-0.16666667, 0.00833338, -0.00019853498, 2.8372472e-06])};
-  const float c = 1.0f + z * (-0.5f + z * ${poly("z", [0.041666668, -0.0013888982, 2.4822968e-05, -2.8974165e-07])});
+  const float s = r + r * z * ${horner("z", [-0.16666667, 0.00833338, -0.00019853498, 2.8372472e-06])};
+  const float c = 1.0f + z * (-0.5f + z * ${horner("z", [0.041666668, -0.0013888982, 2.4822968e-05, -2.8974165e-07])});
   const float x = quadrant & 1u ? s : c, y = quadrant & 1u ? c : s;
   *cosine = (quadrant + 1u) & 2u ? -x : x;
   return quadrant & 2u ? -y : y;
@@ -110,8 +110,8 @@ static inline double random_turn_f64(uint a, uint b, double *cosine) {
 #pragma OPENCL FP_CONTRACT OFF
   const ulong turn = ((ulong)a << 32) | b, quadrant = (turn + (1UL << 61)) >> 62;
   const double r = (double)(long)(turn - (quadrant << 62)) * 3.406121580086554589e-19, z = r * r;
-  const double s = r + r * z * ${poly("z", SIN_F64)};
-  const double c = 1.0 + z * (-0.5 + z * ${poly("z", COS_F64)});
+  const double s = r + r * z * ${horner("z", SIN_F64)};
+  const double c = 1.0 + z * (-0.5 + z * ${horner("z", COS_F64)});
   const double x = quadrant & 1UL ? s : c, y = quadrant & 1UL ? c : s;
   *cosine = (quadrant + 1UL) & 2UL ? -x : x;
   return quadrant & 2UL ? -y : y;
