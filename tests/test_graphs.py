@@ -12,7 +12,7 @@ from processes import stalled_pool
 
 import cltorch as torch
 from cltorch import cuda, nn, optim
-from cltorch.core import capture
+from cltorch.core import capture, lazy
 from cltorch.core.capture import JOINED_AFTER, STATE
 from cltorch.core.random import default_generator
 from cltorch.nn import functional as F
@@ -478,8 +478,9 @@ def test_what_was_there_before_is_kept_for_who_holds_it(device: Any) -> None:
         assert kinds[0] == kinds[1], function.__name__
 
 
-def test_what_moves_in_place_is_not_copied(device: Any) -> None:
-    """Running statistics and counts go by their own launches to where they were."""
+def test_what_moves_in_place_is_not_copied(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Running statistics and counts, which are pending at the end, go by their own launches to where they were."""
+    monkeypatch.setattr(lazy, "EAGER", False)
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)).to(device)
     work = torch.compile(lambda x: model(x).sum(), fullgraph=True)
     for _ in range(3):
