@@ -12,12 +12,11 @@ Writing a kernel template. ``render("reduce/rows", strategy="wide", dtype=float1
 
 Writing a library function. In kernels/common, one ``<%def name="tanh(t, wide)">`` per function, which writes
 ``static inline ${t.c} tanh_${t.s}(${t.c} x) {...}``; t is the suffix's own type (f32: float32, never a half). A def that writes nothing
-says "not for this type", and calling it is an error. Also there: ``poly("z", [c0, c1, ...])`` with the type's literals, ``horner`` for the same
-where every rounding is promised (random numbers are the same bits on all devices),
-``native`` (the OpenCL built-in is to be called: float types in grid, float64 in wide too, because PoCL doesn't inline built-ins) and
-``builtin("sin")``, the function that does only that, and ``intrinsic("floor")``, the same through the processor's instruction. A def
-without ``t``, ``<%def name="philox(wide)">``, writes a function that has no suffix and is called by its bare name:
-``philox(key, counter)``. A def complex_exp writes exp_c64 and exp_c128. Names are unique across the files.
+says "not for this type", and calling it is an error. Also there: ``poly("z", [c0, c1, ...])`` with the type's literals; ``horner``, the same where
+every rounding is promised (random numbers are the same bits on all devices); ``native`` (the OpenCL built-in is to be called: float types in grid,
+float64 in wide too, because PoCL doesn't inline built-ins) and ``builtin("sin")``, the function that does only that, and ``intrinsic("floor")``, the
+same through the processor's instruction. A def without ``t``, ``<%def name="philox(wide)">``, writes a function that has no suffix and is called by
+its bare name: ``philox(key, counter)``. A def complex_exp writes exp_c64 and exp_c128. Names are unique across the files.
 """
 from __future__ import annotations
 

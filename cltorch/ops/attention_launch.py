@@ -180,10 +180,10 @@ def backward(g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, ou
         assert p is not None
     parts = _parts(dev, p.rows, p.batch.numel()) if wide else 1
     if step:
-        found, offsets = [dispatch.empty((1, 3 * q.numel()), acc, dev)] * 3, (0, step, 2 * step)
+        found = [dispatch.empty((1, 3 * q.numel()), acc, dev)] * 3
     else:
-        found, offsets = [p.memory(0, q.dtype, dev), p.memory(1, acc, dev, parts), p.memory(2, acc, dev, parts)], (0, 0, 0)
-    targets = [p.target(number, t, offset) for number, (t, offset) in enumerate(zip(found, offsets, strict=True))]
+        found = [p.memory(0, q.dtype, dev), p.memory(1, acc, dev, parts), p.memory(2, acc, dev, parts)]
+    targets = [p.target(number, t, number * step) for number, t in enumerate(found)]
     given, operands = p.source(g, -2), p.arguments(q, k, v, mask, scale, causal)
     if wide:
         answers, start, row, _, *batch = p.source(out, -1)  # a result of ``forward``: with neighbouring columns
@@ -192,4 +192,4 @@ def backward(g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, ou
         delta = (g.to(acc) * out.to(acc)).sum(-1)  # type: ignore[attr-defined]
         for entry, target, rows in zip(("dq", "dk", "dv"), targets, (p.rows, p.keys, p.keys), strict=True):
             _run(dev, entry, p, q, mask, rows, [*target, *given, dispatch.buffer(sums), dispatch.buffer(delta), *operands])
-    return [p.result(number, t, offset) for number, (t, offset) in enumerate(zip(found, offsets, strict=True))]
+    return [p.result(number, t, number * step) for number, t in enumerate(found)]
