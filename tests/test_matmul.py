@@ -282,7 +282,7 @@ def test_plans_are_legal_and_bounded() -> None:
                     assert a.column if chosen.swap else b.row
                 if chosen.way.startswith("panel"):
                     down, across = -(-m // t["MR"]), -(-n // (t["NV"] * t["VW"]))
-                    for units, most in itertools.product((1, 2, 64), (8, 128)):
+                    for units, most in itertools.product((1, 2, 64), (8, 128, 192)):
                         tiles, panels = gemm_plan.shared(down, across, units, chosen.way, row_a, row_b, {**t, "TILES": most}, vector_bytes=vectors)
                         assert 1 <= tiles <= down and 1 <= panels <= across and tiles * panels <= most
                         assert tiles <= gemm_plan.ROWS or (row_a and chosen.way == "panel_local")

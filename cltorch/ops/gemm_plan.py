@@ -20,6 +20,7 @@ MOST = 1 << 35  # multiplications of a GPU's launch: a third of a second at 100 
 DEEP = {"panel_local": 128, "panel_half": 512, "panel_packed": 512}  # KC with vectors of 64 bytes: copies fit the first cache, panels the second
 TALL, BIG = 1024, 1 << 19  # rows of a, elements of b, from which a b whose rows aren't contiguous is turned once for all, in a launch of its own
 MANY = 768  # rows of a from which, with vectors of 32 bytes and less, b is packed once for all: a row of its panel is one cache line of a page
+MANY_TILES = 192  # of an item that copies, with vectors of 32 bytes and less: each line of b is copied for all rows of tiles that it has
 MOST_PACKED = 1 << 24  # elements of an operand that is packed only for speed: the copy takes memory
 ITEMS_PER_UNIT = 4  # work-items to have for each compute unit, so that none waits long for the last
 ROWS = 32  # rows of tiles that a work-item of matmul/panel may have where it copies a's
@@ -94,8 +95,10 @@ def plan(strategy: str, m: int, n: int, k: int, batch: int, d: dtype, a: Layout,
 
 
 def _panel(way: str, swap: bool, tile: tuple[tuple[str, int], ...], vector_bytes: int) -> Plan:
-    """A plan of matmul/panel with the depth of its blocks."""
-    return Plan(way, swap, (*tile, ("KC", DEEP[way])) if vector_bytes > 32 else tile)
+    """A plan of matmul/panel with the depth of its blocks, or the tiles of an item, where they aren't the family's."""
+    if vector_bytes > 32:
+        return Plan(way, swap, (*tile, ("KC", DEEP[way])))
+    return Plan(way, swap, (*tile, ("TILES", MANY_TILES)) if way == "panel_local" else tile)
 
 
 def _panel_plan(m: int, n: int, k: int, batch: int, d: dtype, along: bool, unit: bool, swap: bool, vector_bytes: int, side: Side | None) -> Plan:
@@ -136,7 +139,8 @@ def shared(down: int, across: int, units: int, way: str, along: bool, unit: bool
     """The rows of tiles and the panels of a work-item of matmul/panel. ``down`` by ``across`` tiles in all, for each of ``batch`` products.
 
     What takes the fewest cycles for a row of b, by an estimate that was fitted to two cores with vectors of 64 bytes: two vectors are multiplied and
-    added in a cycle; what is copied or turned (``along``, ``unit``: a's and b's rows are contiguous) and what comes from far away add to that.
+    added in a cycle; what is copied or turned (``along``, ``unit``: a's and b's rows are contiguous) and what comes from far away add to that. A vector
+    of 32 bytes takes as long to copy as more than half of one of 64.
     """
     if way == "panel_direct":  # whole pages of b's rows
         share = down * across * batch // (ITEMS_PER_UNIT * units)
@@ -146,10 +150,11 @@ def shared(down: int, across: int, units: int, way: str, along: bool, unit: bool
     in_place = way == "panel_local" and along and down > ROWS  # of fewer rows b is what takes time, whose lines an item had better read side by side
     stays = (in_place or way == "panel_packed") and vector_bytes <= 32  # a's rows in the second cache, from an item to its neighbour: b's block is small
     most = tile["TILES"] if in_place and stays else min(ROWS, tile["TILES"])
+    apart = 3.2 if vector_bytes > 32 or way == "panel_half" else 0.8  # a column of a read in place
     best = (inf, 1, 1)
     for panels in (1 << i for i in range(min(across, tile["TILES"]).bit_length())):
-        turned = 0.0 if along or way == "panel_packed" else 4.2 if way == "panel_local" and panels > 1 else 3.2
-        copied = 0.0 if way != "panel_local" else wide * panels * (2.0 if unit else 5.5)
+        turned = 0.0 if along or way == "panel_packed" else 4.2 if way == "panel_local" and panels > 1 else apart
+        copied = 0.0 if way != "panel_local" else wide * panels * (5.5 if not unit else 2.0 if vector_bytes > 32 else 3.2)
         for tiles in range(1, min(most, tile["TILES"] // panels, down) + 1):
             each = tiles * (panels * high * wide / 2 + turned) + copied + FAR * (panels * line + (0 if stays else tiles * high))
             rounds = ceil(ceil(down, tiles) * ceil(across, panels) * batch, units)

@@ -27,9 +27,18 @@ TUNABLES = dict(
     NV=(4, 4, (1, 2, 3, 4, 6, 8, 12, 16)),
     VW=(8, 8, (2, 4, 8, 16)),
     KC=(256, 256, (64, 128, 192, 256, 384, 512)),
-    TILES=(128, 128, (8, 16, 32, 64, 128)),
+    TILES=(128, 128, (8, 16, 32, 64, 128, 192)),
 )
 CONSTRAINTS = ("MR * NV <= 64",)  # compilers spend minutes on larger unrolled tiles
+
+
+def pieces(count):
+    """(first, elements) of the moves, few and of a power of two each, that ``count`` elements in a row take."""
+    found, at = [], 0
+    while at < count:
+        found.append((at, 1 << min(3, (count - at).bit_length() - 1)))
+        at += found[-1][1]
+    return found
 %>
 <%
 lane, planes, SIDE = tile.module.lane(dtype), len(tile.module.planes(dtype)), tile.module.side(VW)
@@ -39,6 +48,9 @@ in_place = lane == dtype.storage or dtype.s in ("i32", "i64")  # elements lie in
 one_group = "__kernel __attribute__((reqd_work_group_size(1, 1, 1)))"
 %>
 ${tile.types(dtype, VW)}
+% for w in (1, 2, 4, 8):
+typedef struct { E at[${w}]; } E${w};
+% endfor
 ${out.definition("c")}
 <%def name="packer(kname, R, planar)">
 ${one_group}
@@ -58,14 +70,20 @@ void ${kname}(__global const ${dtype.storage} *restrict src, const long start, c
       q[(long)i * ${2 * R} + ${f"r + {R}" if planar else "2 * r + 1"}] = v.y;
 % endif
 </%def>
-% if in_place and planes == 1 and R % SIDE == 0:
+% if in_place and planes == 1:
   if (kstep == 1 && held == ${R} && to - from >= ${SIDE}) {
     for (int i0 = from; i0 < to; i0 += ${SIDE}) {
       const int i = min(i0, to - ${SIDE});
-      for (int r = 0; r < ${R}; r += ${SIDE}) {
-        __global const E *const square = (__global const E *)p + r * step + i;
-        ${tile.turn(SIDE, lambda t: f"*(__global const WU *)(square + {t} * step)", lambda t: f"*(__global WU *)(q + (long)(i + {t}) * {R} + r)")}
+% for r in range(0, R, SIDE):
+      {
+        __global const E *const square = (__global const E *)p + ${r} * step + i;
+        __global E *const columns = q + (long)i * ${R} + ${r};
+        ${tile.turn(SIDE, lambda t: f"*(__global const WU *)(square + {min(t, R - r - 1)} * step)", lambda t: f"const W column{t}")}
+% for t in range(SIDE):
+        ${" ".join(f"*(__global E{w} *)(columns + {t * R + at}) = *(const E{w} *)((const E *)&column{t} + {at});" for at, w in pieces(min(SIDE, R - r)))}
+% endfor
       }
+% endfor
     }
     return;
   }
@@ -94,6 +112,13 @@ void ${kname}(__global const ${dtype.storage} *restrict src, const long start, c
       }
   }
 }
+</%def>
+## Where the rows of a that a tile reads in place begin. Rows that it lacks are read as its first.
+<%def name="rows()">
+          __global const E *const x0 = pa + k0 * ak + r * (${MR} * ar);
+% for i in range(1, MR):
+          __global const E *const x${i} = x0 + (r * ${MR} + ${i} < m ? ${i} * ar : 0);
+% endfor
 </%def>
 ## A tile's sums so far wait for the next block of k, or go out.
 <%def name="result()">
@@ -154,10 +179,7 @@ void ${kname}(
 % if packed_a:
         __global const E *x = pa + ((long)r * k + k0) * ${MR * planes};
 % else:
-        __global const E *const x = pa + k0 * ak;
-% for i in range(MR):
-        __global const E *const x${i} = x + min(r * ${MR} + ${i}, m - 1) * ar;
-% endfor
+${rows()}
 % endif
         ${tile.declare(dtype, MR, NV)}
         for (long i = 0; i < kc; i++) {
@@ -176,15 +198,6 @@ ${result()}      }
 }
 </%def>
 <%def name="local()">
-<%
-  pieces, at = [], 0  # a row of MR elements as few moves
-  while at < MR:
-      pieces.append((at, 1 << min(3, (MR - at).bit_length() - 1)))
-      at += pieces[-1][1]
-%>
-% for w in sorted({w for _, w in pieces}):
-typedef struct { E at[${w}]; } E${w};
-% endfor
 ${one_group}
 void panel_local(
   __global const ${dtype.storage} *restrict a, const long ao, const long ar, const long ak, const long as0, const long as1,
@@ -205,16 +218,19 @@ void panel_local(
   for (int k0 = 0; k0 < k; k0 += ${KC}) {
     const int kc = min(${KC}, k - k0);
     if (copied)
-      for (long i = 0; i < kc; i++) {
-        __global const E *const x = pa + (k0 + i) * ak;
-        E *const line = held + i * ${MR};
-        int r = first;
-        if (ar == 1)
-          for (; r < min(last, m / ${MR}); r++) {
-            ${" ".join(f"*(E{w} *)(line + (r - first) * {MR * KC} + {t}) = *(__global const E{w} *)(x + r * {MR} + {t});" for t, w in pieces)}
-          }
-        for (; r < last; r++)
-          for (int t = 0; t < ${MR}; t++) line[(r - first) * ${MR * KC} + t] = x[min(r * ${MR} + t, m - 1) * ar];
+      for (int i0 = 0; i0 < kc; i0 += 8) {  // few rows at a time: whole lines are written, and read again while they are near
+        const int i1 = min(i0 + 8, kc);
+        __global const E *const x = pa + k0 * ak;
+        for (int r = first; r < last; r++) {
+          E *const rows = held + (r - first) * ${MR * KC};
+          if (ar == 1 && r < m / ${MR})
+            for (long i = i0; i < i1; i++) {
+              ${" ".join(f"*(E{w} *)(rows + i * {MR} + {t}) = *(__global const E{w} *)(x + i * ak + r * {MR} + {t});" for t, w in pieces(MR))}
+            }
+          else
+            for (long i = i0; i < i1; i++)
+              for (int t = 0; t < ${MR}; t++) rows[i * ${MR} + t] = x[i * ak + min(r * ${MR} + t, m - 1) * ar];
+        }
       }
     for (int q = left; q < right; q++) {
       const int column = min(q * ${NR}, n - ${NR});
@@ -245,10 +261,8 @@ void panel_local(
             ${tile.step(dtype, MR, NV, lambda i, p: f"x[{i}]", lambda j, p: f"y[{j}]")}
           }
         } else {
-          __global const E *const x = pa + k0 * ak;
-% for i in range(MR):
-          __global const E *const x${i} = x + min(r * ${MR} + ${i}, m - 1) * ar;
-% endfor
+${rows()}
+#pragma unroll 4
           for (long i = 0; i < kc; i++, y += ${NV}) {
             ${tile.step(dtype, MR, NV, lambda i, p: f"x{i}[i * ak]", lambda j, p: f"y[{j}]")}
           }
