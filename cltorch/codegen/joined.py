@@ -5,7 +5,8 @@ function that is told which work-item it is, called in a loop over a table. So a
 
 Where all members are little, one work-item does everything. Else as many as the device runs at once share it (``shared``): each takes the next
 work-item of the member at hand, counted in global memory, until there is none, and goes on to the next member when all of this one's are done.
-A work-item waits only for what another one has begun, so it makes no difference which of them run at the same time, or whether any do.
+A work-item waits only for what another one has begun, so it makes no difference which of them run at the same time, or whether any do. Every second
+of them takes from the end: neighbours in one member mostly go on from neighbours in the one before, which are in the same processor's caches then.
 """
 from __future__ import annotations
 
@@ -43,14 +44,15 @@ _KERNEL = re.compile(r"__kernel\s*(?:__attribute__\s*\(\([^)]*\)\)\))?((?:\s*#[^
 _READ = {"float": "as_float((int)at[{}])", "double": "as_double(at[{}])"}
 _COUNTS = "".join(f" const uint joined_count{d} = at[{d + 2}];" for d in range(3)) + " const uint joined_total = joined_count0 * joined_count1 * joined_count2;"
 HEAD = 5  # of a member's part of the table: its length, its function, three counts of work-items
-MARKS = 32  # 32-bit counters of a member: of work-items begun and done, in lines of the cache of their own
+MARKS = 32  # 32-bit counters of a member, in two lines of the cache: of work-items begun, those from the front, those from the end; of those done
 _ALONE = """
     for (uint joined_item = 0; joined_item < joined_total; joined_item++) {
 """
+_ARRIVE = f"  const uint from_end = atomic_inc(marks + {MARKS // 2}) & 1;\n"
 _SHARED = f"""
     volatile __global uint *const begun = marks + {MARKS} * (member + 1), *const done = begun + {MARKS // 2};
-    uint joined_item;
-    while ((joined_item = atomic_inc(begun)) < joined_total) {{
+    while (atomic_inc(begun) < joined_total) {{
+      const uint joined_item = from_end ? joined_total - 1 - atomic_inc(begun + 2) : atomic_inc(begun + 1);
 """
 # What other work-items wrote can be read behind an atomic addition: PoCL's and Intel's are full barriers on the processors that they run on.
 # Between two of them is a pause, so that those who wait don't keep the counter from those who work.
@@ -61,10 +63,8 @@ _DONE = """      atomic_inc(done);
 """
 # The last one to leave clears the counters for the next launch.
 _LEAVE = f"""  if (atomic_inc(marks) + 1 == get_num_groups(0))
-    for (long member = 0; member <= table[0]; member++) {{
-      atomic_xchg(marks + {MARKS} * member, 0);
-      atomic_xchg(marks + {MARKS} * member + {MARKS // 2}, 0);
-    }}
+    for (long line = 0; line < {MARKS} * (table[0] + 1); line += {MARKS // 2})
+      for (int mark = 0; mark < 3; mark++) atomic_xchg(marks + line + mark, 0);
 """
 
 
@@ -114,7 +114,8 @@ def join(members: Sequence[Member], shared: bool = False) -> tuple[str, list[int
     marks = ", volatile __global uint *marks" if shared else ""
     return (f"{_FUNCTION}{_PLACES}{''.join(_function(*key, n) for key, n in functions.items())}{_END}#line 1 \"joined\"\n"
             f"__kernel __attribute__((reqd_work_group_size(1, 1, 1)))\nvoid joined({given}__global const long *restrict table{marks})\n{{\n{held}"
-            f"  __global const long *at = table + 1;\n  for (long member = 0; member < table[0]; member++, at += at[0]) {{\n   {_COUNTS}"
+            f"{_ARRIVE if shared else ''}  __global const long *at = table + 1;\n"
+            f"  for (long member = 0; member < table[0]; member++, at += at[0]) {{\n   {_COUNTS}"
             f"{_SHARED if shared else _ALONE}"
             "      const uint joined_at0 = joined_item % joined_count0, joined_row = joined_item / joined_count0;\n"
             "      const uint joined_at1 = joined_row % joined_count1, joined_at2 = joined_row / joined_count1;\n"
