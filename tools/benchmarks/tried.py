@@ -5,8 +5,9 @@ PRODUCTS = ("blocks of b next to each other, k in blocks of 256 in place of 128,
             "to 98, of 256^3 from 90 to 98), rows of a transposed a copied as vectors, 32 rows of tiles by four panels for a work-item (4096: 149 to 215 "
             "GFLOP/s), a transposed b turned in squares of vectors by who needs it (64 of 128 1.2, 64 x 512 x 784 1.3 times as fast), shares by an estimate "
             "in cycles (a transposed a of 128 columns 1.5), large operands packed once for all where vectors have 32 bytes (2048 155 to 178 GFLOP/s, of a "
-            "transposed a 142 to 179), more rows for an item there (1 %): in use. Other tiles, deeper blocks, reading b's next block ahead and larger pages: "
-            "no gain.")
+            "transposed a 142 to 179), more rows for an item there (1 %), columns copied eight rows at a time, up to 192 tiles an item (a gradient of "
+            "weights 150 to 160), four steps a turn (1 to 2 %), squares also where six rows are packed (1024: 0.5 %): in use. Other tiles, deeper blocks, "
+            "reading b's next block ahead and larger pages: no gain. Reading a's next rows ahead: 0 to 1 %.")
 POINTWISE = ("results of 48 MiB and more past the caches (copy 6.6 to 5.1 ms, mul 8.5 to 7.8, cat 6.7 to 3.9; exp, tanh, silu the same), shorter formulas, "
              "eight vectors a turn (exp 8.3 to 5.7 ms, to half 8.9 to 4.0), vectors of 512 bits where there are such (gelu 4.0 to 2.7), float16 rounded "
              "by the processor's instruction (5.0 to 2.8), stores past the caches in whole vectors in place of eight bytes (gelu 5.3 to 4.2, silu 5.0 to 3.3, "
@@ -37,6 +38,7 @@ STEPS = ("a graph's launches as one (MLP 1.17 to 1.43 x PyTorch, ResNet 1.10 to 
          "thread (the tutorial's eager step 680 to 570 us), cross entropy's plan and a node's savings made once (290 to 250 us), attention without copies of "
          "heads (GPT 25.5 to 23.1 ms, compiled 19.5 to 17.9), gelu's gradient by one power (behind a product 590 to 523 us), built-in functions inlined on "
          "a Zen 3 (ResNet compiled 10.6 to 9.9 ms), updates in place where they were (ResNet 1 %), attention's scores to base 2, its gradients as the "
-         "operands lie, a graph's tensors looked at in one loop (GPT 1.5 %). In use. Without Python's garbage collector, small products' operands packed "
+         "operands lie, a graph's tensors looked at in one loop (GPT 1.5 %), every second thread from the end (GPT 2 %, ResNet "
+         "1.5 %). In use. Without Python's garbage collector, small products' operands packed "
          "or their next panels read ahead or together, joined launches that wait only for what they build on, in this order or in others (0 to 0.5 %), "
          "more of them in one: no gain.")
