@@ -184,10 +184,10 @@ print(Seen.text)
 
 def test_a_tuned_number_reaches_the_kernels(dev: Device, tmp_path: Path) -> None:
     path = tmp_path / "own.json"
-    path.write_text(json.dumps({"families": {"reduce/columns": {"TILE": 512}, "matmul/panel": {"KC": 64, "MR": 3, "NV": 1}}}))
+    path.write_text(json.dumps({"families": {"reduce/columns": {"TILE": 512}, "matmul/panel": {"KC": 64, "TILES": 64, "MR": 3, "NV": 1}}}))
     plain, done = run_python(SOURCES, CLTORCH_STRATEGY="wide", CLTORCH_PROFILE=""), run_python(SOURCES, CLTORCH_STRATEGY="wide", CLTORCH_PROFILE=str(path))
     assert done.returncode == plain.returncode == 0, done.stderr + plain.stderr
-    for text in ("a0[512]", "k0 += 64"):
+    for text in ("a0[512]", "k0 += 64", "V sums[192]"):
         assert text in done.stdout and text not in plain.stdout
 
 
@@ -201,7 +201,7 @@ def test_planners_follow_a_profile(dev: Device, shipped: Any, tmp_path: Path, mo
     unit = gemm_plan.Layout(True, False)
     for d, lanes in ((float32, 4), (float64, 2)):
         chosen = gemm_plan.plan("wide", 512, 512, 512, 1, d, unit, unit, 16, side=side)
-        assert dict(chosen.tunables) == {"MR": 5, "NV": 3, "VW": lanes}
+        assert dict(chosen.tunables) == {"MR": 5, "NV": 3, "VW": lanes, "TILES": gemm_plan.MANY_TILES}
     narrow = dict(gemm_plan.plan("wide", 512, 8, 512, 1, float32, unit, unit, 16, side=side).tunables)
     assert narrow["NV"] * narrow["VW"] == 8
     assert dict(gemm_plan.plan("grid", 512, 512, 512, 1, float32, unit, unit, given=given).tunables) == block

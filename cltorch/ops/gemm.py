@@ -128,7 +128,7 @@ class _Packed:
 
 def _panel(dev: Device, p: Problem, chosen: Plan) -> Launch:
     given = dispatch.given(dev, "matmul/panel")
-    tile = {**dispatch.tuned(dev, "matmul/panel"), **dict(chosen.tunables), **({"KC": given["KC"]} if "KC" in given else {})}
+    tile = {**dispatch.tuned(dev, "matmul/panel"), **dict(chosen.tunables), **{name: given[name] for name in ("KC", "TILES") if name in given}}
     kernels = partial(dispatch.Kinds, dev, "matmul/panel", dtype=p.d, way=chosen.way, **tile)
     height, width = tile["MR"], tile["NV"] * tile["VW"]
     down, across = ceil(p.m, height), ceil(p.n, width)
