@@ -120,6 +120,21 @@ void ${kname}(__global const ${dtype.storage} *restrict src, const long start, c
           __global const E *const x${i} = x0 + (r * ${MR} + ${i} < m ? ${i} * ar : 0);
 % endfor
 </%def>
+## Batches: while a tile of this product is summed, a few lines of the next one's operands come near. With PoCL: others were not tried, and Oclgrind can't
+## run a program with this instruction.
+<%def name="ahead()">
+#ifdef POCL_DEVICE_ADDRESS_BITS
+        if (z1 + 1 < inner) {
+          const long other = bn == 1 ? bk : bn;
+          __global const E *const next_a = pa + as1 + k0 * ak + r * (${MR} * ar) + (q - left) * (${NR} * ak);
+          __global const E *const next_b = pb + bs1 + k0 * bk + r * (${MR} * other) + column;
+% for t in range(MR):
+          __builtin_prefetch((const void *)(size_t)(next_a + ${t} * ar));
+          __builtin_prefetch((const void *)(size_t)(next_b + ${t} * other));
+% endfor
+        }
+#endif
+</%def>
 ## A tile's sums so far wait for the next block of k, or go out.
 <%def name="result()">
         if (k0 > 0) {
@@ -252,6 +267,7 @@ void panel_local(
         for (long i = 0; i < kc; i++)
           for (long j = 0; j < ${NR}; j++) ((E *)near)[i * ${NR} + j] = panel[i * bk + j * bn];
       for (int r = first; r < last; r++) {
+${ahead()}
         const V *y = near;
         V *const kept = sums + ((q - left) * tiles + r - first) * ${MR * NV};
         ${tile.declare(dtype, MR, NV)}
