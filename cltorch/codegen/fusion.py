@@ -84,8 +84,14 @@ def _bases(chain: Chain) -> list[tuple[str, str, list[str]]]:
     return [(name, f"f{name}", [f"t{name}_{axis}" for axis in range(chain.rank)]) for name, layout in names if layout >= UNIT]
 
 
-def _step_text(chain: Chain, k: int, scalars: list[str]) -> str:
-    """``const float v2; { const float x = v0, y = l1; v2 = ...; }`` for step k; appends its scalars' kernel parameters."""
+def _step_texts(chain: Chain, scalars: list[str], stored: Sequence[int]) -> list[str]:
+    """The steps in order, those of ``stored`` written to memory; appends their scalars' kernel parameters."""
+    read = {index for step in chain.steps for kind, index in step.sources if kind == "step"}
+    return [_step_text(chain, k, scalars, k not in stored or k in read) for k in range(len(chain.steps))]
+
+
+def _step_text(chain: Chain, k: int, scalars: list[str], read: bool) -> str:
+    """``const float v2; { const float x = v0, y = l1; v2 = ...; }`` for step k. A half that nobody reads is rounded where it is stored."""
     step = chain.steps[k]
     compute, result = ctype(step.compute), ctype(step.result)
     inner = []
@@ -107,7 +113,7 @@ def _step_text(chain: Chain, k: int, scalars: list[str]) -> str:
             value = compute.cast(ctype(chain.leaves[source][0]), f"l{source}")
         inner.append(f"const {compute.c} {name} = {value};")
     expression = translate(step.expression, compute)
-    expression = f"({expression}) != 0" if result.s == "b8" else result.round(expression)
+    expression = f"({expression}) != 0" if result.s == "b8" else result.round(expression) if read or not result.is_half else expression
     return f"    {result.c} v{k}; {{ {' '.join(inner)} v{k} = {expression}; }}"
 
 
@@ -129,7 +135,7 @@ def render_chain(chain: Chain, strategy: str) -> str:
     scalars: list[str] = []
     hoisted = [_leaf(chain, n) for n, (_, layout) in enumerate(chain.leaves) if layout == SINGLE]
     body = [f"    {_leaf(chain, n)}" for n, (_, layout) in enumerate(chain.leaves) if layout != SINGLE]
-    body += [_step_text(chain, k, scalars) for k in range(len(chain.steps))]
+    body += _step_texts(chain, scalars, chain.outputs)
     for n, k in enumerate(chain.outputs):
         t = ctype(chain.steps[k].result)
         where = (f"held{n}", "j") if chain.streamed else (f"o{n}", _index(chain.out_layout, "o", chain.rank))
@@ -208,7 +214,7 @@ def continued(chain: Chain, d: dtype) -> Continued:
 
 def _inlined(chain: Chain, d: dtype, outputs: Sequence[str], end: Sequence[str]) -> dict[str, Any]:
     scalars: list[str] = []
-    body = [f"    {_leaf(chain, n)}" for n in range(len(chain.leaves))] + [_step_text(chain, k, scalars) for k in range(len(chain.steps))]
+    body = [f"    {_leaf(chain, n)}" for n in range(len(chain.leaves))] + _step_texts(chain, scalars, chain.outputs if outputs else ())
     leaves = [ctype(d).parameters(f"p{n}") for n, (d, _) in enumerate(chain.leaves)]
     given = tuple((kind, word) for kind, _, word in (text.rpartition(" ") for text in (*outputs, *leaves, *_places(chain, "uint"), *scalars)))
     return {**{f.name: getattr(ctype(d), f.name) for f in fields(CType) if f.init}, "body": "\n".join([*body, *end]) + "\n", "given": given}
