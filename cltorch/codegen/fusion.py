@@ -113,7 +113,10 @@ def _step_text(chain: Chain, k: int, scalars: list[str], read: bool) -> str:
             value = compute.cast(ctype(chain.leaves[source][0]), f"l{source}")
         inner.append(f"const {compute.c} {name} = {value};")
     expression = translate(step.expression, compute)
-    expression = f"({expression}) != 0" if result.s == "b8" else result.round(expression) if read or not result.is_half else expression
+    if result.s == "b8":
+        expression = f"({expression}) != 0"
+    elif read or not result.is_half:
+        expression = result.round(expression)
     return f"    {result.c} v{k}; {{ {' '.join(inner)} v{k} = {expression}; }}"
 
 

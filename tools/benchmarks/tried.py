@@ -9,8 +9,8 @@ PRODUCTS = ("blocks of b next to each other, k in blocks of 256 in place of 128,
             "weights 150 to 160), four steps a turn (1 to 2 %), squares also where six rows are packed (1024: 0.5 %), the next product's operands read "
             "ahead in a batch (64 of 128 1.95 to 1.82 ms, with gradients 7.4 to 6.0): in use. Other tiles, deeper blocks, reading b's next block ahead and "
             "larger pages: no gain. Reading a's next rows ahead: 0 to 1 %.")
-POINTWISE = ("results of 48 MiB and more past the caches (copy 6.6 to 5.1 ms, mul 8.5 to 7.8, cat 6.7 to 3.9; exp, tanh, silu the same), shorter formulas,"
-             " eight vectors a turn (exp 8.3 to 5.7 ms, to half 8.9 to 4.0), vectors of 512 bits where there are such (gelu 4.0 to 2.7), float16 rounded "
+POINTWISE = ("results of 48 MiB and more past the caches (copy 6.6 to 5.1 ms, mul 8.5 to 7.8, cat 6.7 to 3.9; exp, tanh, silu the same), shorter formulas, "
+             "eight vectors a turn (exp 8.3 to 5.7 ms, to half 8.9 to 4.0), vectors of 512 bits where there are such (gelu 4.0 to 2.7), float16 rounded "
              "by the processor's instruction (5.0 to 2.8), once where only memory sees it (3.3 to 2.5), stores past the caches in whole vectors in place "
              "of eight bytes (gelu 5.3 to 4.2, silu 5.0 to 3.3, add 5.7 to 4.8, copy 3.4 to 3.0): in use. Two, four, eight streams where something is "
              "written, reading ahead, other blocks: no gain. Sums of two arrays with vectors of 512 bits: half as fast.")
