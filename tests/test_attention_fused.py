@@ -1,4 +1,4 @@
-"""Attention's fused kernels: lengths beside the blocks' edges, masks of each kind with each stride, types, memory, and what takes the other way."""
+"""Attention's fused kernels: lengths beside the blocks' edges, masks of each kind with each stride, dropout, types, memory, and what takes the other way."""
 from __future__ import annotations
 
 import itertools
@@ -96,6 +96,76 @@ def test_shared_heads_and_broadcast_batches(launched: set[str]) -> None:
     assert is_fused(launched)
 
 
+def kept(shape: tuple, p: float, seed: int) -> np.ndarray:
+    """What dropout multiplies weights (..., rows, keys) with: a seed's stream has whole blocks of four keys for each row."""
+    *lines, keys = shape
+    cltorch.manual_seed(seed)
+    return F(cltorch).dropout(cltorch.ones(*lines, -(-keys // 4) * 4, device="cuda"), p)[..., :keys].numpy(force=True)
+
+
+@pytest.mark.parametrize("rows, keys, options", [(17, 5, {}), (64, 64, {"is_causal": True}), (70, 131, {"is_causal": True}), (129, 33, {"e": 33, "ev": 7}),
+                                                 (50, 70, {"mask": "bool"}), (35, 50, {"mask": "float32"}), (35, 50, {"dtype": "float64"}),
+                                                 (35, 50, {"dtype": "float16"}), (40, 21, {"v": (3, 2, 3)}), (20, 21, {"enable_gqa": True})], ids=str)
+@pytest.mark.parametrize("second", [False, True])
+def test_dropout(rows: int, keys: int, options: dict, second: bool, launched: set[str]) -> None:
+    """The mask is of the seed, not of the strategy; gradients of both orders see the same one."""
+    p, seed, batch = 0.25, 5, (2, 3)  # factors of 0 and 4/3
+    options = dict(options)
+    q, k, v = heads(rows, keys, options.pop("e", 8), options.pop("ev", 8), batch)
+    dtype, more = options.pop("dtype", "float32"), ()
+    if kind := options.pop("mask", None):
+        more = (Input(values((rows, keys), kind, seed=4), kind, grad=False),)
+    v = np.broadcast_to(v, (*options.pop("v", batch), keys, v.shape[-1])).copy()
+    scores = (*v.shape[:-2], rows, keys)
+    if options.get("enable_gqa"):
+        k, v, scores = k[:, :1], v[:, :1], (2, 1, 3, rows, keys)
+    factors = kept(scores, p, seed)
+
+    def call(lib: Any, q: Any, k: Any, v: Any, mask: Any = None) -> Any:
+        if lib is cltorch:
+            lib.manual_seed(seed)
+            return attend(lib, q, k, v, mask, dropout_p=p, **options)
+        bias = lib.zeros(rows, keys, dtype=q.dtype)
+        if mask is not None:
+            bias = bias.masked_fill(~mask, -np.inf) if mask.dtype is lib.bool else mask
+        if options.get("is_causal"):
+            bias = bias.masked_fill(lib.ones(rows, keys).tril() == 0, -np.inf)
+        weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5 + bias).softmax(-1)
+        return (weights * lib.tensor(factors, dtype=q.dtype).reshape(*v.shape[:-3], -1, rows, keys)) @ v
+
+    same(call, *[Input(a, dtype) for a in (q, k, v)], *more, scale=200 if second else 50, second=second)
+    assert launched >= {attention_launch.FAMILIES[get("cuda").strategy], COMPOSED} if second else is_fused(launched)
+
+
+def test_dropout_is_drawn_anew_by_each_call_and_each_replay(device: Any) -> None:
+    q, k, v = (cltorch.from_numpy(a).to(device).requires_grad_() for a in heads(20, 20))
+
+    def step() -> list[Any]:
+        out = attend(cltorch, q, k, v, dropout_p=0.5)
+        return [out, *cltorch.autograd.grad(out.sum(), (q, k, v))]
+
+    cltorch.manual_seed(1)
+    eager = [[t.tolist() for t in step()] for _ in range(3)]
+    assert eager[0] != eager[1] != eager[2]
+    graph = cuda.CUDAGraph()
+    with cuda.graph(graph):
+        results = step()
+    cltorch.manual_seed(1)
+    for was in eager:
+        graph.replay()
+        assert [t.tolist() for t in results] == was
+
+
+@pytest.mark.parametrize("p", [1e-12, 0.1, 0.9, 1 - 1e-12, 1.0])
+def test_as_many_weights_are_dropped_as_asked_for(p: float, device: Any) -> None:
+    """With equal scores and the unit matrix as values the result is the weights."""
+    q, v = cltorch.zeros(4, 100, 8, device=device), cltorch.eye(100, device=device).expand(4, 100, 100)
+    cltorch.manual_seed(2)
+    found = attend(cltorch, q, q, v, dropout_p=p).numpy(force=True)
+    assert abs((found == 0).mean() - p) < 0.01
+    assert np.allclose(found[found != 0], 1 / (100 * (1 - p)) if p < 1 else 0, rtol=1e-5)
+
+
 def test_views_as_layers_make_them(launched: set[str]) -> None:
     """(batch, position, heads * channels), split into heads by a view; the result's gradient is such a view, too."""
     def layer(lib: Any, x: Any) -> Any:
@@ -156,17 +226,20 @@ def test_a_gradient_of_another_order(launched: set[str]) -> None:
 
 
 def test_gradients_of_gradients_are_composed(launched: set[str]) -> None:
-    same(lambda lib, q, k, v: attend(lib, q, k, v, is_causal=True), *heads(17, 19, batch=(2,)), scale=100, second=True)
+    q, k, v = heads(17, 19, batch=(2,))
+    for more in (v, np.stack([v, v[::-1], -v])):  # values of more batches than scores
+        same(lambda lib, q, k, v: attend(lib, q, k, v, is_causal=True), q, k, more, scale=100, second=True)
     assert launched >= {attention_launch.FAMILIES[get("cuda").strategy], COMPOSED}
 
 
-def test_memory_grows_with_the_length(device: Any) -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_memory_grows_with_the_length(dropout: float, device: Any) -> None:
     def peak(length: int) -> int:
         q, k, v = (cltorch.randn(1, 1, length, 8, device=device).requires_grad_() for _ in range(3))
         cuda.synchronize()
         cuda.reset_peak_memory_stats()
         before = cuda.memory_allocated()
-        attend(cltorch, q, k, v, is_causal=True).backward(cltorch.ones(1, 1, length, 8, device=device))
+        attend(cltorch, q, k, v, dropout_p=dropout, is_causal=True).backward(cltorch.ones(1, 1, length, 8, device=device))
         cuda.synchronize()
         return cuda.max_memory_allocated() - before
 

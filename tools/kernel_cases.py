@@ -160,6 +160,7 @@ ROWS = (
         ((3, 2, 13, 5), (3, 2, 1, 5))),
     Row("scaled_dot_product_attention(x, x, x, is_causal=True), scaled_dot_product_attention(x, make(1, 7, 3), make(7, 2), make(17, 7) > 0)", ((1, 17, 3),)),
     Row("scaled_dot_product_attention(x, x, x, is_causal=True)", ((1, 17, 9),)),
+    Row("scaled_dot_product_attention(x, make(2, 7, 3), make(2, 7, 2), dropout_p=0.3)", ((2, 17, 3),)),
     Row("clip(x, 2.0), clip(x, 1.0, float('inf'))", ((1, 1), (7, 13), (1031, 3))),
     Row("replayed(lambda v: ((v * 2).sum(), v.cumsum(0), v @ v.t(), v.softmax(1)), x.detach())", ((5, 7),)),
     Row("measured(x)", ((1,),), frozenset({float32})),

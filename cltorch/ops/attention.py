@@ -13,12 +13,17 @@ import numpy as np
 from ..core import dispatch
 from ..core.autograd import needs_grad, undo_broadcast
 from ..core.modes import modes
+from ..core.random import generator_for
 from ..core.tensor import Tensor
 from ..dtype import FLOATING, bfloat16, bool_, float16
 from ..shape import broadcast_shapes, broadcast_strides, collapse
 from . import attention_launch
+from .attention_launch import Dropout
+from .creation import filled
 from .linalg import C_NAMES, matmul
-from .registry import composite, find, kernel_op
+from .random import dropout as drop
+from .random import dropout_at
+from .registry import composite, kernel_op
 
 CORE = {"namespace": "core", "method": False}
 
@@ -76,23 +81,36 @@ weights = kernel_op(
               mask=lambda g, out, causal: weights_gradient(g, out, 1.0, causal)))
 
 
-def _fused_gradients(g0: Tensor, parts: list[Tensor], mask: Tensor | None, scale: float, causal: bool, out0: Tensor, out1: Tensor) -> list[Tensor]:
+def _fused_gradients(g0: Tensor, parts: list[Tensor], mask: Tensor | None, scale: float, causal: bool, dropout: Dropout | None, out0: Tensor,
+                     out1: Tensor) -> list[Tensor]:
     q, k, v = parts
     if modes.grad:
-        return _gradients_as_tensors(g0, q, k, v, mask, scale, causal)
-    found = attention_launch.backward(g0, q, k, v, mask, out0, out1, scale, causal)
+        return _gradients_as_tensors(g0, q, k, v, mask, scale, causal, dropout)
+    found = attention_launch.backward(g0, q, k, v, mask, out0, out1, scale, causal, dropout)
     return [undo_broadcast(d, t.shape) for d, t in zip(found, parts, strict=True)]  # before they are rounded to halves
 
 
-def _gradients_as_tensors(g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, causal: bool) -> list[Tensor]:
+def _gradients_as_tensors(g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, causal: bool,
+                          dropout: Dropout | None) -> list[Tensor]:
     """The same in differentiable operators, for gradients of gradients."""
     answers = weights(matmul(q, k.transpose(-2, -1)), mask, scale, causal)
-    to_scores = weights_gradient(matmul(g, v.transpose(-2, -1)), answers, scale, causal)
-    return [matmul(to_scores, k), matmul(to_scores.transpose(-2, -1), q), matmul(answers.transpose(-2, -1), g)]
+    to_kept, kept = matmul(g, v.transpose(-2, -1)), answers
+    if dropout is not None:
+        factors = _factors(to_kept, dropout)
+        to_kept, kept = to_kept * factors, answers * factors
+    to_scores = weights_gradient(undo_broadcast(to_kept, answers.shape), answers, scale, causal)
+    return [matmul(to_scores, k), matmul(to_scores.transpose(-2, -1), q), matmul(kept.transpose(-2, -1), g)]
 
 
-fused = kernel_op("scaled_dot_product_attention(parts, mask, scale, causal)", dtypes=FLOATING, out=False, grad=dict(parts=_fused_gradients), **CORE,
-                  forward=lambda parts, mask, scale, causal: attention_launch.forward(*parts, mask, scale, causal))
+def _factors(like: Tensor, dropout: Dropout) -> Tensor:
+    """What the fused kernels multiply weights with, of the shape (..., rows, keys) of another tensor: their rows in the stream are of whole blocks."""
+    *lines, keys = like.shape
+    ones = filled((*lines, -(-keys // 4) * 4), 1.0, like.dtype, like._dev)
+    return dropout_at(ones, *dropout)[..., :keys]
+
+
+fused = kernel_op("scaled_dot_product_attention(parts, mask, scale, causal, dropout)", dtypes=FLOATING, out=False, grad=dict(parts=_fused_gradients),
+                  forward=lambda parts, mask, scale, causal, dropout: attention_launch.forward(*parts, mask, scale, causal, dropout), **CORE)
 
 
 def _reference(query: np.ndarray, key: np.ndarray, value: np.ndarray, is_causal: bool = False, scale: float | None = None) -> np.ndarray:
@@ -139,7 +157,7 @@ def _composed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, sc
                                "than query and key give")
     answers = weights(scores, mask, scale, causal)
     if dropout > 0.0:
-        answers = find("dropout", "functional").function(answers, dropout)
+        answers = drop(answers, dropout)
     return matmul(answers, value)
 
 
@@ -159,13 +177,18 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
     """softmax(query keyᵀ · scale + mask) value.
 
     Shapes: query (..., L, E), key (..., S, E), value (..., S, Ev) -> (..., L, Ev); ``attn_mask`` broadcasts to (..., L, S): bool (True takes part)
-    or added; a query that no key may answer gives zeros. ``scale`` defaults to 1/sqrt(E). With ``enable_gqa`` several query heads share a key head.
+    or added; a query that no key may answer gives zeros. ``dropout_p``: of the weights, by a mask that gradients draw
+    again and nobody stores. ``scale`` defaults to 1/sqrt(E). With ``enable_gqa`` several query heads share a key head.
     Raises RuntimeError for differing dtypes, for fewer than two dims, and for a mask together with ``is_causal``.
     """
     _check(query, key, value, attn_mask, dropout_p, is_causal)
     if enable_gqa:
         query, key, value, attn_mask = _grouped(query, key, value, attn_mask)
     factor = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
-    one_kernel = dropout_p == 0 and not needs_grad((attn_mask,)) and attention_launch.planned(query, key, value, attn_mask) is not None
-    out = fused([query, key, value], attn_mask, factor, is_causal)[0] if one_kernel else _composed(query, key, value, attn_mask, factor, is_causal, dropout_p)
+    plan = None if needs_grad((attn_mask,)) or dropout_p == 1.0 else attention_launch.planned(query, key, value, attn_mask)
+    if plan is None:
+        out = _composed(query, key, value, attn_mask, factor, is_causal, dropout_p)
+    else:
+        dropout = Dropout(dropout_p, *generator_for(query._dev, None).reserve(Dropout.blocks(plan))) if dropout_p else None
+        out = fused([query, key, value], attn_mask, factor, is_causal, dropout)[0]
     return out.flatten(-4, -3) if enable_gqa else out

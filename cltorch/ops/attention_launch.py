@@ -21,6 +21,23 @@ MOST_PARTS = 8  # copies of the gradients of keys and values that may be added u
 Geometry = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
 
 
+class Dropout(NamedTuple):
+    """Of weights, with probability ``p`` below 1: the mask from a place in a random stream, which forward and backward draw alike."""
+
+    p: float
+    seed: int
+    offset: int
+
+    @staticmethod
+    def blocks(p: Plan) -> int:
+        """How far it goes in the stream: four keys a block."""
+        return p.batch.numel() * p.rows * ceil(p.keys, 4)
+
+    def arguments(self) -> tuple[int, int, int, float]:
+        """As kernels take them: the words below a limit drop a weight, the others multiply it."""
+        return self.seed, self.offset, min(round(self.p * 2 ** 32), 2 ** 32 - 1), 1 / (1 - self.p)
+
+
 class Plan(NamedTuple):
     """What launches over operands of known geometry need. ``steps``: of each operand its strides (row, column, three batch dimensions).
     ``results``: the shapes and strides of what is written, and ``places``: the same as a kernel counts them."""
@@ -52,11 +69,11 @@ class Plan(NamedTuple):
         whole = memory if memory.shape[0] == 1 else memory.sum(0)  # type: ignore[attr-defined]
         return alias(whole, *self.results[number], offset)
 
-    def arguments(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, causal: bool) -> list:
+    def arguments(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, causal: bool, dropout: Dropout | None) -> list:
         """What every kernel's arguments end with."""
         operands = [q, k, v] if mask is None else [q, k, v, mask]
         sources = [argument for number, t in enumerate(operands) for argument in self.source(t, number)]
-        return [*sources, self.rows, self.keys, self.e, self.ev, *self.inner, float(scale), int(causal)]
+        return [*sources, self.rows, self.keys, self.e, self.ev, *self.inner, float(scale), int(causal), *(dropout.arguments() if dropout else ())]
 
 
 def _ordered(shape: tuple[int, ...], of: Geometry) -> tuple[int, ...]:
@@ -135,17 +152,18 @@ def _tile(dev: Device, family: str, acc: dtype) -> dict[str, int]:
     return lanes if nbytes <= 32 or {"MR", "NV"} & given.keys() else {**lanes, "MR": 8}
 
 
-def _kernel(dev: Device, entry: str, p: Plan, q: Tensor, mask: Tensor | None) -> Any:
+def _kernel(dev: Device, entry: str, p: Plan, q: Tensor, mask: Tensor | None, dropout: bool) -> Any:
     """A kernel of the strategy's family, compiled for the types and the next capacity."""
     family = FAMILIES[dev.strategy]
     capacity = next(c for c in CAPACITIES if c >= max(p.e, p.ev))
     tile = _tile(dev, family, summing(q.dtype)) if dev.strategy == "wide" else {}
-    return dispatch.kernel(dev, family, entry, stage=entry, dtype=q.dtype, mask=None if mask is None else mask.dtype, CAP=capacity, **tile)
+    mask_dtype = None if mask is None else mask.dtype
+    return dispatch.kernel(dev, family, entry, stage=entry, dtype=q.dtype, mask=mask_dtype, dropout=dropout, CAP=capacity, **tile)
 
 
-def _run(dev: Device, entry: str, p: Plan, q: Tensor, mask: Tensor | None, parts: int, arguments: list) -> None:
+def _run(dev: Device, entry: str, p: Plan, q: Tensor, mask: Tensor | None, dropout: Dropout | None, parts: int, arguments: list) -> None:
     """Launches ``entry``; ``parts``: what a batch is cut into for a work-item (wide), or rows of the result (grid), BR of which a group takes."""
-    kernel, count = _kernel(dev, entry, p, q, mask), p.batch.numel()
+    kernel, count = _kernel(dev, entry, p, q, mask, dropout is not None), p.batch.numel()
     if dev.strategy == "wide":
         kernel((parts, count), (1, 1), *arguments)
         return
@@ -154,19 +172,19 @@ def _run(dev: Device, entry: str, p: Plan, q: Tensor, mask: Tensor | None, parts
     kernel((ceil(parts, tile["BR"]) * group[0], group[1], count), group, *arguments)
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, causal: bool) -> tuple[Tensor, Tensor]:
+def forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, causal: bool, dropout: Dropout | None) -> tuple[Tensor, Tensor]:
     """The result (..., L, Ev), and the logarithms of the sums over keys (..., L) that the gradient needs: to the base of the strategy's kernels."""
     p, dev = planned(q, k, v, mask), q._dev
     assert p is not None
     out = p.memory(0, q.dtype, dev)
     sums = dispatch.empty((*p.batch, p.rows), summing(q.dtype), dev)
     parts = _blocks(dev, p.rows) if dev.strategy == "wide" else p.rows
-    _run(dev, "forward", p, q, mask, parts, [*p.target(0, out), dispatch.buffer(sums), *p.arguments(q, k, v, mask, scale, causal)])
+    _run(dev, "forward", p, q, mask, dropout, parts, [*p.target(0, out), dispatch.buffer(sums), *p.arguments(q, k, v, mask, scale, causal, dropout)])
     return p.result(0, out), sums
 
 
 def backward(g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor, sums: Tensor, scale: float,
-             causal: bool) -> list[Tensor]:
+             causal: bool, dropout: Dropout | None) -> list[Tensor]:
     """Gradients of q, k and v, of the shape that broadcasting gave them, those of k and v in sums' type."""
     dev, acc = q._dev, sums.dtype
     wide = dev.strategy == "wide"
@@ -184,12 +202,13 @@ def backward(g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, ou
     else:
         found = [p.memory(0, q.dtype, dev), p.memory(1, acc, dev, parts), p.memory(2, acc, dev, parts)]
     targets = [p.target(number, t, number * step) for number, t in enumerate(found)]
-    given, operands = p.source(g, -2), p.arguments(q, k, v, mask, scale, causal)
+    given, operands = p.source(g, -2), p.arguments(q, k, v, mask, scale, causal, dropout)
     if wide:
         answers, start, row, _, *batch = p.source(out, -1)  # a result of ``forward``: with neighbouring columns
-        _run(dev, "backward", p, q, mask, parts, [*targets[0], *targets[1], *targets[2], *given, answers, start, row, *batch, dispatch.buffer(sums), *operands])
+        results = [*targets[0], *targets[1], *targets[2]]
+        _run(dev, "backward", p, q, mask, dropout, parts, [*results, *given, answers, start, row, *batch, dispatch.buffer(sums), *operands])
     else:
         delta = (g.to(acc) * out.to(acc)).sum(-1)  # type: ignore[attr-defined]
         for entry, target, rows in zip(("dq", "dk", "dv"), targets, (p.rows, p.keys, p.keys), strict=True):
-            _run(dev, entry, p, q, mask, rows, [*target, *given, dispatch.buffer(sums), dispatch.buffer(delta), *operands])
+            _run(dev, entry, p, q, mask, dropout, rows, [*target, *given, dispatch.buffer(sums), dispatch.buffer(delta), *operands])
     return [p.result(number, t, number * step) for number, t in enumerate(found)]

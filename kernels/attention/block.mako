@@ -1,6 +1,6 @@
 <%doc>
 Attention without a matrix of scores, on devices with many small work-items and local memory (strategy grid): o = softmax(scale * q kᵀ + mask) v, and its
-gradients; see matmul/block.mako. Operands, results, mask and causal as in panel.mako.
+gradients; see matmul/block.mako. Operands, results, mask, causal and dropout as in panel.mako.
 
 stage     forward: o and lse; a group takes BR queries and goes along the keys by BC with a running maximum and sum
           dq, dk, dv: one gradient from g, lse and delta, its weights computed again: a group takes BR queries (dk, dv: keys) and goes along the keys
@@ -61,6 +61,22 @@ def read(name, row, height, channel, width):
 <%def name="own()">
       const ${A} own[${each}] = {${", ".join(f"s{p}_{q}" for p, q in cells)}};
 </%def>
+## Dropout over the whole tile of weights, of which each item draws for every items-th four keys; ``drop`` is what becomes of one that is dropped.
+<%def name="thin(drop, keep)">
+<% weight = f"answers[c * {BR + 1} + r]" %>
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int four = item; four < ${BR * BC // 4}; four += ${items}) {
+      const int line_ = four % ${BC if by_key else BR}, first = four / ${BC if by_key else BR} * 4;
+      const uint4 word = ${operands.words("(column0 + line_)", "(row0 + first) / 4") if by_key else operands.words("(row0 + line_)", "(column0 + first) / 4")};
+% for k, name in enumerate("xyzw"):
+      {
+        const int r = ${f"first + {k}" if by_key else "line_"}, c = ${"line_" if by_key else f"first + {k}"};
+        const ${A} w = ${weight};
+        ${weight} = word.${name} < limit ? ${drop} : ${keep};
+      }
+% endfor
+    }
+</%def>
 ## Reads are inside of the operands always and chosen from after: with branches between barriers PoCL's compiler takes ten seconds and more.
 static inline ${A} given(${A} value, int there) { return there ? value : ${acc.zero}; }
 __kernel __attribute__((reqd_work_group_size(${TX}, ${TY}, 1)))
@@ -70,7 +86,7 @@ void ${stage}(${operands.result(result, "to")},
 % else:
   ${operands.operand(dtype, "g")}, __global const ${A} *restrict lse, __global const ${A} *restrict delta,
 % endif
-${operands.parameters(dtype, mask)})
+${operands.parameters(dtype, mask, dropout)})
 {
   __local ${A} la[${TK * (BR + 1)}], lb[${TK * (BC + 1)}], answers[${BC * (BR + 1)}], held[${BC * (BC + 1)}], fades[${BR}];
   const int lx = get_local_id(0), ly = get_local_id(1), item = ly * ${TX} + lx, row0 = get_group_id(0) * ${BR};
@@ -116,16 +132,31 @@ ${operands.parameters(dtype, mask)})
     barrier(CLK_LOCAL_MEM_FENCE);
     sum *= fade;
     for (int j = 0; j < ${BC}; j++) sum += answers[j * ${BR + 1} + line];
+% if dropout:
+    ${thin(acc.zero, "w * share")}
+% endif
     for (int c = 0; c < ${CHUNKS}; c++) {
       for (int i = 0; i < ${each}; i++) sums[c * ${each} + i] *= fades[${row_of("i")}];
     }
-% elif stage != "dv":
+% elif stage == "dv":
+%   if dropout:
+    ${thin(acc.zero, "w * share")}
+%   endif
+% else:
+%   if dropout:
+    ${thin("-w", "w")}
+%   endif
     ${tile("v", "g", "wide_v") if by_key else tile("g", "v", "wide_v")}
     {
       ${own()}
       for (int i = 0; i < ${each}; i++) {
         const int r = ${row_of("i")}, c = ${column_of("i")}, query = ${"column0 + c" if by_key else "row0 + r"};
-        answers[c * ${BR + 1} + r] *= own[i] - delta[z * rows + ${inside("query", "rows")}];
+        const ${A} w = answers[c * ${BR + 1} + r], middle = delta[z * rows + ${inside("query", "rows")}];
+% if dropout:
+        answers[c * ${BR + 1} + r] = w > 0 ? w * (own[i] * share - middle) : w * middle;  // below 0: a weight that was dropped
+% else:
+        answers[c * ${BR + 1} + r] = w * (own[i] - middle);
+% endif
       }
     }
 % endif

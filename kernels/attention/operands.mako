@@ -9,13 +9,17 @@ def strides(name, parts="orc012"):
 <%def name="operand(t, name)">__global const ${t.storage} *restrict ${name}, ${strides(name)}</%def>
 <%def name="result(t, name, kept='')">__global ${kept} ${t.storage} *restrict ${name}, ${strides(name, "or012")}</%def>
 ## Parameters that every kernel ends with.
-<%def name="parameters(t, mask)">
+<%def name="parameters(t, mask, dropout)">
   ${operand(t, "q")}, ${operand(t, "k")}, ${operand(t, "v")},
 % if mask is not None:
   ${operand(mask, "mask")},
 % endif
-  const int rows, const int keys, const int e, const int ev, const int n1, const int n2, ${", ".join(t.acc.scalar_parameters("scale"))}, const int causal\
+<% drawn = ["const ulong seed", "const ulong offset", "const uint limit", *t.acc.scalar_parameters("share")] if dropout else [] %>
+  const int rows, const int keys, const int e, const int ev, const int n1, const int n2, ${", ".join([*t.acc.scalar_parameters("scale"), "const int causal", *drawn])}\
 </%def>
+## Four words of the seed's stream, for the weights of a query and of keys 4 * quad to 4 * quad + 3: as dropout takes them for a contiguous
+## (batches, rows, keys), with keys rounded up to a multiple of 4.
+<%def name="words(query, quad)">philox_at(seed, 0, offset + ((ulong)z * rows + ${query}) * ((keys + 3) / 4) + ${quad})</%def>
 ## Moves the pointers of operands and results to batch z.
 <%def name="begin(mask, more, results)">
   const long z2 = z % n2, z1 = z / n2 % n1, z0 = z / n2 / n1;

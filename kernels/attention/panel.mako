@@ -11,6 +11,7 @@ forward   o (rows, ev) and lse (rows), the logarithm to base 2 of each row's sum
 backward  from g = do, o and lse: dq (rows, e) and, in sums' type, dk (keys, e) and dv (keys, ev). Weights are computed again. A work-item takes
           every chunks-th block of rows; chunk c adds to the c-th of all batches' dk, one after the other, and dv likewise, which are added up later
 mask      its type, or None. CAP: e and ev are at most this; padding isn't multiplied
+dropout   of weights: drawn again by the gradients. Words below ``limit`` drop theirs, the others are multiplied by ``share``
 TUNABLES: MR keys (or channels) by NV vectors of VW lanes are summed in registers; QUERIES and KEYS: a block, as it is kept in the caches.
 Called by ops/attention_launch.py.
 </%doc>
@@ -24,7 +25,7 @@ TUNABLES = dict(
     QUERIES=(64, 64, (16, 32, 48, 64, 96, 128)),
     KEYS=(48, 48, (24, 48, 64, 96, 128)),
 )
-CONSTRAINTS = ("QUERIES % (NV * VW) == 0", "MR * NV <= 32")
+CONSTRAINTS = ("QUERIES % (NV * VW) == 0", "MR * NV <= 32", "KEYS % 4 == 0")
 %>
 <%namespace name="tile" file="/matmul/tile.mako"/>
 <%namespace name="operands" file="operands.mako"/>
@@ -37,12 +38,14 @@ backward = stage == "backward"
 NR = NV * VW
 PANELS = QUERIES // NR
 HEIGHT = -(-KEYS // MR) * MR
+DRAWN = -(-HEIGHT // 4) * 4  # keys as they are drawn for, four at a time
 WIDTH = -(-CAP // MR) * MR  # channels as rows of tiles
 COLUMNS = -(-CAP // NR) * NR  # channels as lanes
 cells = [(i, j) for i in range(MR) for j in range(NV)]
 lanes = range(NV)
 in_place = dtype.storage == A  # elements lie in memory as they are summed: squares of vectors are turned in registers
 SIDE = tile.module.side(VW)
+kept = f", kept[{DRAWN * NR}]" if dropout else ""
 %>
 ${tile.types(acc, VW)}
 ## Before a loop that computes powers.
@@ -140,6 +143,16 @@ ${tile.types(acc, VW)}
         for (int j = 0; j < high; j++)
           for (int l = 0; l < ${NR}; l++) ${scores}[j * ${NR} + l] = j0 + j > row + l ? ${acc.lowest} : ${scores}[j * ${NR} + l];
 </%def>
+## What dropout multiplies a panel's weights with, 0 or share, for ``high`` keys from j0 on and NR rows from ``row`` on.
+<%def name="draw(high)">
+      for (int j = 0; j < ${high}; j += 4)
+        for (int l = 0; l < ${NR}; l++) {
+          const uint4 word = ${operands.words("(row + l)", "(j0 + j) / 4")};
+% for k, name in enumerate("xyzw"):
+          kept[(j + ${k}) * ${NR} + l] = word.${name} < limit ? ${acc.zero} : share;
+% endfor
+        }
+</%def>
 ## The keys of this block that the panel sees some of; where it sees none, it is left out.
 <%def name="visible()">
       const int row = first + panel * ${NR}, n = causal ? min(held, row + ${NR} - j0) : held, high = (n + ${MR - 1}) / ${MR} * ${MR};
@@ -153,10 +166,10 @@ ${tile.types(acc, VW)}
 % if not backward:
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 void forward(${operands.result(dtype, "o")}, __global ${A} *restrict lse,
-${operands.parameters(dtype, mask)})
+${operands.parameters(dtype, mask, dropout)})
 {
   V qt[${PANELS * CAP * NV}], ot[${PANELS * WIDTH * NV}], p[${HEIGHT * NV}], top[${PANELS * NV}], sum[${PANELS * NV}];
-  ${A} kb[${HEIGHT * WIDTH}], vb[${HEIGHT * WIDTH}];
+  ${A} kb[${HEIGHT * WIDTH}], vb[${HEIGHT * WIDTH}]${kept};
   const long z = get_global_id(1);
   ${operands.begin(mask, (), ("o",))}
   ## heavy and light blocks of a causal head by turns: whichever part of them a thread gets is as much work
@@ -211,6 +224,10 @@ ${operands.parameters(dtype, mask)})
 % for j in lanes:
       sum[panel * ${NV} + ${j}] = u${j};
 % endfor
+% if dropout:
+      ${draw("n")}
+      for (int j = 0; j < n * ${NR}; j++) s[j] *= kept[j];
+% endif
       V *const out = ot + panel * ${WIDTH * NV};
       ${product("channels", "n", "vb + r", lambda i: f"x[i * {WIDTH} + {i}]", "p",
                 lambda i, j: f"out[(r + {i}) * {NV} + {j}] = out[(r + {i}) * {NV} + {j}] * f{j} + c{i}_{j}")}
@@ -227,11 +244,11 @@ ${operands.parameters(dtype, mask)})
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 void backward(${operands.result(dtype, "dq")}, ${operands.result(acc, "dk")}, ${operands.result(acc, "dv")},
   ${operands.operand(dtype, "g")}, ${operands.result(dtype, "o", "const")}, __global const ${A} *restrict lse,
-${operands.parameters(dtype, mask)})
+${operands.parameters(dtype, mask, dropout)})
 {
   V qt[${PANELS * CAP * NV}], gt[${PANELS * CAP * NV}], qs[${QUERIES * COLUMNS // VW}], gs[${QUERIES * COLUMNS // VW}], dt[${PANELS * WIDTH * NV}];
   V p[${PANELS * HEIGHT * NV}], d[${PANELS * HEIGHT * NV}];
-  ${A} kb[${HEIGHT * WIDTH}], vb[${HEIGHT * WIDTH}], norm[${QUERIES}], mean[${QUERIES}];
+  ${A} kb[${HEIGHT * WIDTH}], vb[${HEIGHT * WIDTH}], norm[${QUERIES}], mean[${QUERIES}]${kept};
   int seen[${PANELS}];
   const long z = get_global_id(1);
   ${operands.begin(mask, ("g",), ("dq", "dk", "dv", "o"))}
@@ -286,12 +303,16 @@ ${operands.parameters(dtype, mask)})
         ${hide("s")}
         ${A} *const t = (${A} *)change;
         const ${A} *const log_sum = norm + panel * ${NR}, *const middle = mean + panel * ${NR};
+% if dropout:
+        ${draw("high")}
+% endif
+<% place = f"j * {NR} + l" %>
         for (int j = 0; j < high; j++)
           ${laborious(NV)}
           for (int l = 0; l < ${NR}; l++) {
-            const ${A} w = ${power}(s[j * ${NR} + l] - log_sum[l]);
-            s[j * ${NR} + l] = w;
-            t[j * ${NR} + l] = w * (t[j * ${NR} + l] - middle[l]);
+            const ${A} w = ${power}(s[${place}] - log_sum[l]);
+            s[${place}] = w${f" * kept[{place}]" if dropout else ""};
+            t[${place}] = w * (t[${place}]${f" * kept[{place}]" if dropout else ""} - middle[l]);
           }
         V *const out = dt + panel * ${WIDTH * NV};
         ${product("channels", "n", "kb + r", lambda i: f"x[i * {WIDTH} + {i}]", "change", lambda i, j: f"out[(r + {i}) * {NV} + {j}] += c{i}_{j}")}
