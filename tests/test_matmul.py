@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import cltorch
 from cltorch.core import dispatch
 from cltorch.dtype import COMPLEX, NUMERIC, by_name, complex64, decode, float16, float32, float64, int8, int64
 from cltorch.ops import gemm, gemm_plan, linalg
+from cltorch.runtime.device import get
+from cltorch.runtime.observe import Observer
 from cltorch.testing import assert_close
 
 torch = pytest.importorskip("torch")
@@ -63,6 +66,66 @@ def test_tiles_for_any_vector_registers(vector_bytes: int, device: Any, monkeypa
             a, x = operand(device, (m, k), d, "plain", 1)
             b, y = operand(device, (k, n), d, "plain", 2)
             check(x @ y, a @ b, scale=8)
+
+
+class Launched(Observer):
+    """The names of the kernels that are launched."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def before(self, kernel: Any, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
+        self.names.append(kernel.name)
+
+
+@pytest.mark.parametrize("local", [True, False])
+@pytest.mark.parametrize("name", ["float32", "float64", "float16", "bfloat16", "complex64", "int8", "int64"])
+def test_deep_products_of_few_tiles_are_summed_in_parts(name: str, local: bool, device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By GPUs, with what comes behind and beside them; through local memory or without."""
+    monkeypatch.setattr(gemm, "through_local_memory", lambda dev: local)
+    gemm.prepared.cache_clear()
+    d, dev, seen = by_name(name), get("cuda"), Launched()
+    dev.watch(seen)
+    for (batch, m, n, k), left, right in (((1, 5, 7, 1031), "plain", "transposed"), ((1, 16, 18, 800), "transposed", "offset"), ((3, 4, 2, 513), "strided", "plain")):
+        a, x = operand(device, (batch, m, k), d, left, 1)
+        b, y = operand(device, (batch, k, n), d, right, 2)
+        c, z = operand(device, (batch, m, n), d, "transposed", 3)
+        check(cltorch.baddbmm(z, x, y, beta=2, alpha=3) * 2, (2 * c + 3 * (a @ b)) * 2, scale=8)
+        check(x[0] @ y[0], a[0] @ b[0], scale=8)
+    dev.unwatch(seen)
+    gemm.prepared.cache_clear()
+    if dev.strategy == "grid" and dev.compute_units > 1:
+        assert [name for name in seen.names if name.startswith("grid")] == ["grid_part", "grid_fold"] * 6
+
+
+def test_parts_of_k_fill_a_gpu_and_no_more() -> None:
+    unit = gemm_plan.Layout(True, False)
+
+    def chosen(m: int, n: int, k: int, batch: int = 1) -> tuple[int, int]:
+        found = gemm_plan.plan("grid", m, n, k, batch, float32, unit, unit, units=64)
+        return dict(found.tunables)["TM"], found.parts
+
+    assert chosen(4096, 4096, 4096) == (128, 1)
+    assert chosen(512, 512, 512) == (32, 1)  # two parts would write as much as they read
+    assert chosen(512, 512, 8192) == (128, 8)
+    assert chosen(64, 64, 1 << 16) == (64, 128)
+    assert chosen(64, 64, 1 << 16, batch=256) == (64, 1)
+    assert chosen(1, 4096, 4096) == (16, 4)
+    assert chosen(1 << 10, 1 << 10, 1 << 20)[1] == 1  # in launches by rows
+
+
+def test_who_multiplies_without_local_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def device(vendor: str, kind: str, in_main_memory: bool) -> Any:
+        return SimpleNamespace(vendor=vendor, kind=kind, local_mem_is_global=in_main_memory)
+
+    numbers: dict[str, int] = {}
+    monkeypatch.setattr(gemm_plan.dispatch, "given", lambda *_: numbers)
+    assert gemm_plan.through_local_memory(device("NVIDIA Corporation", "discrete GPU", False))
+    assert gemm_plan.through_local_memory(device("GenuineIntel", "CPU", True))
+    assert not gemm_plan.through_local_memory(device("ARM", "integrated GPU", True))
+    assert not gemm_plan.through_local_memory(device("Intel(R) Corporation", "discrete GPU", False))
+    numbers["LOCAL"] = 1
+    assert gemm_plan.through_local_memory(device("Intel(R) Corporation", "discrete GPU", False))
 
 
 @pytest.mark.parametrize(("m", "n", "k", "left", "way"), [(800, 520, 90, "plain", "panel_packed"), (800, 72, 640, "plain", "panel_half"),
@@ -287,19 +350,22 @@ def test_plans_are_legal_and_bounded() -> None:
                         assert 1 <= tiles <= down and 1 <= panels <= across and tiles * panels <= most
                         assert tiles <= gemm_plan.ROWS or (row_a and chosen.way == "panel_local")
             for group, units in ((1, 1), (64, 4), (256, 2), (1024, 80)):
-                t = dict(gemm_plan.plan("grid", m, n, k, 1, d, a, b, group=group, units=units).tunables)
+                chosen = gemm_plan.plan("grid", m, n, k, 1, d, a, b, group=group, units=units)
+                t = dict(chosen.tunables)
+                assert 1 <= chosen.parts <= max(1, k // gemm_plan.DEPTH)
                 assert t["TM"] // t["RM"] * (t["TN"] // t["RN"]) <= group
                 assert t["TK"] * (t["TM"] + t["TN"] + 2) * max(d.itemsize, 4) <= gemm_plan.LOCAL_BYTES
 
 
+@pytest.mark.parametrize("local", [1, 0])
 @pytest.mark.parametrize("side, each", [(64, 4), (16, 1), (8, 8)])
-def test_blocks_for_gpus_of_every_size(side: int, each: int, device: Any) -> None:
+def test_blocks_for_gpus_of_every_size(side: int, each: int, local: int, device: Any) -> None:
     """The tiles that only a large device would choose."""
     a, x = operand(device, (70, 37), float32, "plain", 1)
     b, y = operand(device, (37, 65), float32, "plain", 2)
     dev = x._dev
-    tile = {"TM": side, "TN": side, "TK": 8, "RM": each, "RN": each}
-    kernel = dispatch.kernel(dev, "matmul/grid", dtype=float32, out=float32, **tile)
+    tile = {"TM": side, "TN": side, "TK": 8, "RM": each, "RN": each, "LOCAL": local}
+    kernel = dispatch.kernel(dev, "matmul/grid", way="grid", dtype=float32, out=float32, **tile)
     out = cltorch.zeros(70, 65, device=device)
     items = side // each
     c = (dispatch.buffer(out), 0, 65, 1, 0, 0)

@@ -75,7 +75,8 @@ def test_constraints_name_what_is_not_met() -> None:
     limits = {"work_group": 256, "local_bytes": 32 * 1024}
     tile = codegen.defaults("matmul/grid", "grid")
     assert codegen.broken("matmul/grid", "grid", tile | {"TM": 128, "TN": 128}, limits) == "TM // RM * (TN // RN) <= work_group"
-    assert codegen.broken("matmul/grid", "grid", tile, limits | {"local_bytes": 4096}) == "TK * (TM + TN + 2) * 4 <= local_bytes"
+    assert codegen.broken("matmul/grid", "grid", tile, limits | {"local_bytes": 4096}) == "not LOCAL or TK * (TM + TN + 2) * 4 <= local_bytes"
+    assert codegen.broken("matmul/grid", "grid", tile | {"LOCAL": 0}, limits | {"local_bytes": 4096}) == ""
     assert codegen.broken("reduce/rows", "wide", {"LANES": 64, "WG": 64}, limits) == "WG == 1 or not wide"
     assert codegen.broken("reduce/rows", "grid", {"LANES": 64, "WG": 256}, limits | {"work_group": 128}) == "WG <= work_group"
 
@@ -133,10 +134,10 @@ def test_a_bad_number_is_an_error_that_names_the_file(dev: Device, shipped: Any,
 
 
 def test_a_small_device_passes_over_what_its_vendor_s_profile_asks(dev: Device, shipped: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = dict(match={}, families={"sorting/radix": {"DIGIT": 8, "WG": 128}, "reduce/rows": {"LANES": 32}})
+    content = dict(match={}, families={"sorting/radix": {"DIGIT": 8, "WG": 128}, "matmul/panel": {"KC": 64}})
     shipped("vendor.json", level="vendor", **content)
     monkeypatch.setattr(dispatch, "limits", lambda dev: {"work_group": 64, "local_bytes": 16 * 1024})
-    assert not dispatch.given(dev, "sorting/radix") and dispatch.given(dev, "reduce/rows")
+    assert not dispatch.given(dev, "sorting/radix") and dispatch.given(dev, "matmul/panel")
     shipped("device.json", level="device", **content)
     with pytest.raises(ValueError, match="does not meet"):
         dispatch.given(dev, "sorting/radix")
@@ -204,7 +205,7 @@ def test_planners_follow_a_profile(dev: Device, shipped: Any, tmp_path: Path, mo
         assert dict(chosen.tunables) == {"MR": 5, "NV": 3, "VW": lanes, "TILES": gemm_plan.MANY_TILES}
     narrow = dict(gemm_plan.plan("wide", 512, 8, 512, 1, float32, unit, unit, 16, side=side).tunables)
     assert narrow["NV"] * narrow["VW"] == 8
-    assert dict(gemm_plan.plan("grid", 512, 512, 512, 1, float32, unit, unit, given=given).tunables) == block
+    assert dict(gemm_plan.plan("grid", 512, 512, 512, 1, float32, unit, unit, given=given).tunables) == block | {"LOCAL": 1}
     assert dict(gemm_plan.plan("grid", 16, 16, 512, 1, float32, unit, unit, given=given).tunables)["TM"] == 16
     room = convolution_launch.Room.of(dev, "conv/correlate")
     assert (room.stage, room.taps, room.sums) == (4 * 4096, 128, 4 * 12288) and room.side is None

@@ -97,6 +97,7 @@ ROWS = (
     Row("x.amax(0), x.amin(1), x.argmax(1), x.argmin(0), x.max(0), x.min(1)", ((1, 1), (7, 13), (2, 131), (131, 2))),
     Row("x.norm(), x.norm(1, 0), x.norm(0, 1), x.norm(float('inf'), 0), x.norm(float('-inf'), 1), x.norm(3, 1)", ((1, 1), (7, 13), (131, 5))),
     Row("x.median(), x.median(1), x.nanmedian(), x.nanmedian(0)", ((1, 1), (7, 13))),
+    Row("x @ make(1031, 2), x.relu() @ make(1031, 3) + 1", ((5, 1031),)),  # in parts of k
     Row("softmax(x, 0), softmax(x, 1), log_softmax(x, 0), log_softmax(x, 1)", LONG),
     Row("softmax(x, 1), log_softmax(x, 1)", ((3, 131, 5),)),
     Row("layer_norm(x, x.shape[1:], make(*x.shape[1:]), make(*x.shape[1:])), layer_norm(x, x.shape[1:])", (*TABLE, (3, 257), (131, 5))),

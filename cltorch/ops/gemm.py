@@ -11,7 +11,7 @@ from ..core.tensor import Tensor, alias
 from ..dtype import dtype
 from ..runtime.device import Device
 from ..shape import Size, broadcast_shapes, broadcast_strides, collapse, contiguous_strides
-from .gemm_plan import ITEMS_PER_UNIT, Block, Plan, Side, bounded, ceil, lanes_of, layout, plan, shared, vector_bytes
+from .gemm_plan import ITEMS_PER_UNIT, Block, Plan, Side, bounded, ceil, lanes_of, layout, plan, shared, through_local_memory, vector_bytes
 
 Number = int | float | complex
 Geometry = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
@@ -60,15 +60,36 @@ ONE = (1, 1, 1)
 
 def _grid(dev: Device, p: Problem, chosen: Plan) -> Launch:
     tile = dict(chosen.tunables)
-    kernels = dispatch.Kinds(dev, "matmul/grid", dtype=p.d, **tile)
-    local = (tile["TN"] // tile["RN"], tile["TM"] // tile["RM"], 1)
-    slices = [(first, p._replace(m=rows), (ceil(p.n, tile["TN"]) * local[0], ceil(rows, tile["TM"]) * local[1], p.batch))
+    kernels = dispatch.Kinds(dev, "matmul/grid", way="grid", dtype=p.d, **tile)
+    local, across = (tile["TN"] // tile["RN"], tile["TM"] // tile["RM"], 1), ceil(p.n, tile["TN"])
+    slices = [(first, p._replace(m=rows), (across * local[0], ceil(rows, tile["TM"]) * local[1], p.batch))
               for first, rows in bounded(p.m, p.n * p.k * p.batch, tile["TM"])]
 
     def launch(kind: Any, a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: list[Any], c_start: int, scalars: tuple) -> None:
         for first, part, size in slices:
             tail = part.tail(d, d_start + first * p.add.row, c, c_start + first * p.c.row)
             kernels[kind](size, local, a, a_start + first * p.a.row, *p.a, b, b_start, *p.b, *tail, *scalars)
+
+    return launch
+
+
+def _grid_parts(dev: Device, p: Problem, chosen: Plan) -> Launch:
+    """Parts of k by work-groups of their own, for a product of fewer tiles than the device has compute units; a second launch adds them up."""
+    tile = dict(chosen.tunables)
+    deep = ceil(ceil(p.k, chosen.parts), tile["TK"]) * tile["TK"]
+    parts = ceil(p.k, deep)
+    sums = dispatch.kernel(dev, "matmul/grid", "grid_part", way="grid_part", dtype=p.d, out=p.d, **tile)
+    folds = dispatch.Kinds(dev, "matmul/grid", "grid_fold", way="grid_fold", dtype=p.d, **tile)
+    local = (tile["TN"] // tile["RN"], tile["TM"] // tile["RM"], 1)
+    size = (ceil(p.n, tile["TN"]) * local[0], ceil(p.m, tile["TM"]) * local[1], p.batch * parts)
+    row = (min(64, dev.max_work_group_size), 1, 1)
+    elements = (ceil(p.n, row[0]) * row[0], p.m, p.batch)
+    nbytes = p.batch * parts * p.m * p.n * max(p.d.itemsize, 4)  # as they are summed: halves as floats
+
+    def launch(kind: Any, a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: list[Any], c_start: int, scalars: tuple) -> None:
+        partial = dev.allocator.allocate(nbytes)
+        sums(size, local, a, a_start, *p.a, b, b_start, *p.b, partial.mem, parts, deep, p.m, p.n, p.k, p.inner)
+        folds[kind](elements, row, partial.mem, parts, *p.tail(d, d_start, c, c_start), *scalars)
 
     return launch
 
@@ -161,8 +182,8 @@ def _launch_of(dev: Device, p: Problem) -> tuple[Launch, bool]:
         chosen = plan("wide", p.m, p.n, p.k, p.batch, p.d, a, b, vector_bytes(dev, "matmul/panel"), side=Side.of(dev, "matmul/panel"))
     else:
         chosen = plan("grid", p.m, p.n, p.k, p.batch, p.d, a, b, 32, dev.local_mem_size, dev.max_work_group_size, dev.compute_units,
-                      32 if dev.kind == "CPU" else 128, given=Block.of(dev, "matmul/grid"))
-    make = {"grid": _grid, "small": _small, "dot_tile": _dot, "dot_vector": _dot}.get(chosen.way, _panel)
+                      32 if dev.kind == "CPU" else 128, given=Block.of(dev, "matmul/grid"), local=through_local_memory(dev))
+    make = {"grid": _grid if chosen.parts == 1 else _grid_parts, "small": _small, "dot_tile": _dot, "dot_vector": _dot}.get(chosen.way, _panel)
     return make(dev, p.transposed() if chosen.swap else p, chosen), chosen.swap
 
 

@@ -22,6 +22,8 @@ TALL, BIG = 1024, 1 << 19  # rows of a, elements of b, from which a b whose rows
 MANY = 768  # rows of a from which, with vectors of 32 bytes and less, b is packed once for all: a row of its panel is one cache line of a page
 MANY_TILES = 192  # of an item that copies, with vectors of 32 bytes and less: each line of b is copied for all rows of tiles that it has
 MOST_PACKED = 1 << 24  # elements of an operand that is packed only for speed: the copy takes memory
+DEPTH = 256  # of k that a part of a GPU's product has at least
+GROUPS_PER_UNIT = 2  # work-groups to have for each of a GPU's compute units, so that one works while another waits
 ITEMS_PER_UNIT = 4  # work-items to have for each compute unit, so that none waits long for the last
 ROWS = 32  # rows of tiles that a work-item of matmul/panel may have where it copies a's
 FAR = 0.24  # cycles for a number that comes from the last cache
@@ -36,11 +38,12 @@ class Layout(NamedTuple):
 
 class Plan(NamedTuple):
     """How to multiply: ``way`` names the kernel, ``swap`` computes the transposed product from the transposed operands.
-    ``tunables``: what depends on the shape; the others are the family's."""
+    ``tunables``: what depends on the shape; the others are the family's. ``parts``: of k, which are summed by themselves and then added up."""
 
     way: str
     swap: bool = False
     tunables: tuple[tuple[str, int], ...] = ()
+    parts: int = 1
 
 
 class Side(NamedTuple):
@@ -68,7 +71,8 @@ class Block(NamedTuple):
     @staticmethod
     def of(dev: Device, family: str) -> Block | None:
         """None where no profile says."""
-        return Block(**dispatch.tuned(dev, family)) if dispatch.given(dev, family) else None
+        numbers = dispatch.tuned(dev, family)
+        return Block(*[numbers[name] for name in Block._fields]) if {*Block._fields} & dispatch.given(dev, family).keys() else None
 
 
 def layout(shape: Sequence[int], strides: Sequence[int]) -> Layout:
@@ -78,10 +82,16 @@ def layout(shape: Sequence[int], strides: Sequence[int]) -> Layout:
 
 def plan(strategy: str, m: int, n: int, k: int, batch: int, d: dtype, a: Layout, b: Layout, vector_bytes: int = 32,
          local_bytes: int = LOCAL_BYTES, group: int = 256, units: int = 2, largest: int = 128, side: Side | None = None,
-         given: Block | None = None) -> Plan:
-    """The way to multiply (batch, m, k) by (batch, k, n). ``side`` and ``given``: what a profile wants instead of our own tiles."""
+         given: Block | None = None, local: bool = True) -> Plan:
+    """The way to multiply (batch, m, k) by (batch, k, n). ``side`` and ``given``: what a profile wants instead of our own tiles; ``local``: see
+    ``through_local_memory``."""
     if strategy == "grid":
-        return Plan("grid", False, _grid_tile(m, n, batch, d, min(local_bytes, LOCAL_BYTES), group, units, largest, given))
+        most = max(1, min(k // DEPTH, k * (m + n) // (2 * m * n)))  # parts of k: what they write and read again is no more than the operands
+        if m * n * k * batch > MOST:
+            most = 1  # cut into launches by rows instead
+        tile = _grid_tile(m, n, batch * most, d, min(local_bytes, LOCAL_BYTES), group, units, largest, given)
+        groups = ceil(m, dict(tile)["TM"]) * ceil(n, dict(tile)["TN"]) * batch
+        return Plan("grid", False, (*tile, ("LOCAL", int(local))), min(most, ceil(GROUPS_PER_UNIT * units, groups)))
     lanes = lanes_of(d, vector_bytes)
     if a.row and b.column and k >= lanes and (min(m, n) <= 32 or m * n * k <= SMALL):
         side = 4 if vector_bytes > 32 and not d.is_complex else 2
@@ -188,11 +198,11 @@ def _panel_tile(n: int, d: dtype, vector_bytes: int, side: Side | None) -> tuple
 def _grid_tile(m: int, n: int, batch: int, d: dtype, local_bytes: int, group: int, units: int,
                largest: int, given: Block | None) -> tuple[tuple[str, int], ...]:
     """Sums per work-group and per item: as many as leave two groups for every compute unit, within local memory
-    and a side of ``largest`` (compilers for CPUs spend tens of seconds on unrolled large tiles)."""
-    if given and ceil(m, given.TM) * ceil(n, given.TN) * batch >= 2 * units:
+    and a side of ``largest`` (compilers for CPUs spend tens of seconds on unrolled large tiles). ``batch``: of products, or of their parts."""
+    if given and ceil(m, given.TM) * ceil(n, given.TN) * batch >= GROUPS_PER_UNIT * units:
         return tuple(fitted(given, d, local_bytes)._asdict().items())
     for high, wide in ((128, 128), (64, 64), (32, 32), (16, 16)):
-        if high <= largest and ceil(m, high) * ceil(n, wide) * batch >= 2 * units:
+        if high <= largest and ceil(m, high) * ceil(n, wide) * batch >= GROUPS_PER_UNIT * units:
             break
     high, wide = min(high, _side(m)), min(wide, _side(n))
     deep = _shallow(16, high + wide, d, local_bytes)
@@ -200,6 +210,13 @@ def _grid_tile(m: int, n: int, batch: int, d: dtype, local_bytes: int, group: in
         return ("TM", high), ("TN", wide), ("TK", deep), ("RM", high // 16), ("RN", wide // 16)
     each = 8 if group < 16 else 4 if group < 64 else 2
     return ("TM", 8), ("TN", 8), ("TK", deep), ("RM", each), ("RN", each)
+
+
+def through_local_memory(dev: Device) -> bool:
+    """Whether slices of a GPU's product pass through local memory, where no profile says: not where that is a part of main memory (Mali), nor on Intel's
+    GPUs, where many registers and the caches do better. A CPU has this strategy to test it, and does as most GPUs do."""
+    found = dispatch.given(dev, "matmul/grid").get("LOCAL")
+    return bool(found) if found is not None else dev.kind == "CPU" or not (dev.local_mem_is_global or dev.vendor.lower().startswith("intel"))
 
 
 def fitted(block: Block, d: dtype, local_bytes: int) -> Block:

@@ -42,9 +42,9 @@ class Device:
 
     __slots__ = ("__weakref__", "_recorder", "allocator", "checks", "cl_device", "compute_units", "context", "deferred", "disabled", "driver_version",
                  "engine", "extensions", "global_mem_size", "has_fp64", "index", "inflight", "inline_device", "kernels", "kind", "lanes",
-                 "local_mem_size", "lost", "max_alloc", "max_work_group_size", "name", "observers", "platform_name", "programs", "queues",
-                 "quirks", "recorded", "recorded_limit", "rng", "shares_host", "spec", "staged", "strategy", "stream", "submission", "type",
-                 "unfinished", "vendor", "version", "wide_groups")
+                 "local_mem_is_global", "local_mem_size", "lost", "max_alloc", "max_work_group_size", "name", "observers", "platform_name",
+                 "programs", "queues", "quirks", "recorded", "recorded_limit", "rng", "shares_host", "spec", "staged", "strategy", "stream",
+                 "submission", "type", "unfinished", "vendor", "version", "wide_groups")
 
     allocator: Any
     context: Any
@@ -88,6 +88,7 @@ class Device:
         self.compute_units = facts.max_compute_units
         self.max_work_group_size = facts.max_work_group_size
         self.local_mem_size, self.max_alloc, self.global_mem_size = facts.local_mem_size, facts.max_mem_alloc_size, facts.global_mem_size
+        self.local_mem_is_global = facts.local_memory_is_global
         self.quirks, self.disabled = frozenset(quirk.name for quirk in quirks.in_force(facts)), quirks.disabled(facts)
 
     def _describe_memory_alone(self) -> None:
@@ -95,7 +96,7 @@ class Device:
         self.kind, self.name = "CPU", "host memory, no OpenCL"
         self.vendor = self.platform_name = self.version = self.driver_version = ""
         self.extensions = self.quirks = self.disabled = frozenset()
-        self.has_fp64 = self.shares_host = True
+        self.has_fp64 = self.shares_host = self.local_mem_is_global = True
         self.staged = False
         self.compute_units, self.max_work_group_size, self.local_mem_size = os.cpu_count() or 1, 1, 0
         self.max_alloc = self.global_mem_size = physical_memory()

@@ -6,6 +6,10 @@ A work-group of (TN / RN, TM / RM) items owns TM rows by TN columns of sums, RM 
 </%doc>
 <%def name="locals(t, TM, TN, TK, RM, RN)">
   __local ${t.c} la[${TK * (TM + 1)}], lb[${TK * (TN + 1)}];
+  ${places(t, TM, TN, RM, RN)}
+</%def>
+
+<%def name="places(t, TM, TN, RM, RN)">
   const int lx = get_local_id(0), ly = get_local_id(1), item = ly * ${TN // RN} + lx;
   const int row0 = get_group_id(1) * ${TM}, column0 = get_group_id(0) * ${TN};
 % for p in range(RM):
@@ -31,12 +35,16 @@ A work-group of (TN / RN, TM / RM) items owns TM rows by TN columns of sums, RM 
 % for q in range(RN):
       const ${t.c} b${q} = lb[h * ${TN + 1} + lx + ${q * (TN // RN)}];
 % endfor
+${add(t, RM, RN)}
+    }
+</%def>
+
+<%def name="add(t, RM, RN)">
 % for p in range(RM):
 % for q in range(RN):
       s${p}_${q} = mad_${t.s}(a${p}, b${q}, s${p}_${q});
 % endfor
 % endfor
-    }
 </%def>
 
 ## The whole sum over k; a(i, k) and b(j, k) read the operands' elements.
@@ -48,6 +56,27 @@ A work-group of (TN / RN, TM / RM) items owns TM rows by TN columns of sums, RM 
     barrier(CLK_LOCAL_MEM_FENCE);
     ${multiply(t, TM, TN, TK, RM, RN)}
     barrier(CLK_LOCAL_MEM_FENCE);
+  }
+</%def>
+
+## The same without local memory and barriers: each item reads what it multiplies, which its neighbours find in the caches. a(i, k) and b(j, k) are of
+## m rows and n columns, and read without bounds: items beyond the edges repeat the last row and column.
+<%def name="sums_in_registers(t, TM, TN, RM, RN, k, m, n, a, b)">
+  ${places(t, TM, TN, RM, RN)}
+% for p in range(RM):
+  const int i${p} = min(row0 + ly + ${p * (TM // RM)}, ${m} - 1);
+% endfor
+% for q in range(RN):
+  const int j${q} = min(column0 + lx + ${q * (TN // RN)}, ${n} - 1);
+% endfor
+  for (int h = 0; h < ${k}; h++) {
+% for p in range(RM):
+      const ${t.c} a${p} = ${a(f"i{p}", "h")};
+% endfor
+% for q in range(RN):
+      const ${t.c} b${q} = ${b(f"j{q}", "h")};
+% endfor
+${add(t, RM, RN)}
   }
 </%def>
 
