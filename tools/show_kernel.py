@@ -31,7 +31,8 @@ NAMESPACES = ("functional", "special", "linalg", "fft", "torch")  # the last win
 EXAMPLES = {  # a template -> an expression that makes the device render it
     "pointwise/map": "x * y + x", "reduce/rows": "x.sum(1)", "reduce/columns": "x.sum(0)", "matmul/small": "x[:4] @ y[:, :4]", "matmul/panel": "x @ y",
     "matmul/dot": "x[0] @ x[1]", "matmul/grid": "x @ y", "norm/softmax": "x.softmax(-1)", "norm/layer": "layer_norm(x, x.shape[-1:])",
-    "conv/correlate": "conv2d(x[None, None], y[None, None, :3, :3], None, 2)", "conv/grid": "conv2d(x[None, None], y[None, None, :3, :3])",
+    "conv/correlate": "conv2d(x[None, None], y[None, None, :3, :3], None, 2)", "conv/direct": "conv2d(x[None, None], y[None, None, :3, :3])",
+    "conv/grid": "conv2d(x[None, None], y[None, None, :3, :3].repeat(8, 1, 1, 1))",
     "conv/weights": "(w := y[None, None, :3, :3].repeat(32, 1, 1, 1).detach().requires_grad_(), conv2d(x[None, None], w).sum().backward())[0].grad",
     "indexing/address": "x.gather(1, tensor([[0, 1]], device=x.device))", "indexing/move": "x.index_select(0, tensor([0, 1], device=x.device))",
     "sorting/rows": "x.sort()",

@@ -70,6 +70,14 @@ def weight_gradient(x: np.ndarray, w: np.ndarray, g: np.ndarray) -> np.ndarray:
     return np.einsum("nchwyx,nmhw->mcyx", patches(x, w.shape[-1]), g, optimize=True)
 
 
+def depthwise(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    return np.einsum("nchwyx,cyx->nchw", patches(x, w.shape[-1]), w[:, 0], optimize=True)
+
+
+def depthwise_weight_gradient(x: np.ndarray, w: np.ndarray, g: np.ndarray) -> np.ndarray:
+    return np.einsum("nchwyx,nchw->cyx", patches(x, w.shape[-1]), g, optimize=True)[:, None]
+
+
 def batch_norm_gradient(x: np.ndarray, g: np.ndarray) -> np.ndarray:
     axes = tuple(d for d in range(x.ndim) if d != 1)
     mean, rstd = x.mean(axes, keepdims=True), 1 / np.sqrt(x.var(axes, keepdims=True) + 1e-5)
@@ -116,7 +124,7 @@ def attention_gradient(q: Tensor, k: Tensor, v: Tensor, g: Tensor) -> Tensor:
 
 
 def conv2d_gradient(x: Tensor, w: Tensor, g: Tensor) -> Tensor:
-    return gradient(lambda w: F.conv2d(x, w, padding=w.shape[-1] // 2), w, weights=g)
+    return gradient(lambda w: F.conv2d(x, w, padding=w.shape[-1] // 2, groups=x.shape[1] // w.shape[1]), w, weights=g)
 
 
 def ctc(logs: Tensor, labels: Tensor) -> Tensor:
@@ -162,6 +170,8 @@ SQUARES = (Workload(normal((4, 64, 32, 32), (64, 64, 3, 3)), lambda x, w: F.conv
            Workload(normal((2, 160, 14, 14), (100, 160, 3, 3)), lambda x, w: F.conv2d(x, w, padding=1), convolution))
 CONVOLUTION_GRADIENTS = (Workload(normal((4, 32, 28, 28), (64, 32, 3, 3), (4, 64, 28, 28)), conv2d_gradient, weight_gradient, 1e-3),
                          Workload(normal((2, 3, 57, 61), (20, 3, 5, 5), (2, 20, 57, 61)), conv2d_gradient, weight_gradient, 1e-3))
+DEPTHWISE = (Workload(normal((8, 64, 57, 57), (64, 1, 3, 3)), lambda x, w: F.conv2d(x, w, padding=1, groups=64), depthwise),
+             Workload(normal((4, 48, 28, 28), (48, 1, 5, 5), (4, 48, 28, 28)), conv2d_gradient, depthwise_weight_gradient, 1e-3))
 SORTED = (lambda x: x.sort(1), lambda x: (np.sort(x, 1), np.argsort(x, 1, kind="stable")))
 
 WORKLOADS: dict[str, tuple[Workload, ...]] = {
@@ -170,6 +180,7 @@ WORKLOADS: dict[str, tuple[Workload, ...]] = {
     "attention/weights": (Workload(normal(*[(40, 8, 15, 32)] * 3), F.scaled_dot_product_attention, attention),
                           Workload(normal((16, 10, 16), *[(16, 167, 16)] * 2), F.scaled_dot_product_attention, attention)),
     "conv/correlate": CONVOLUTIONS,
+    "conv/direct": DEPTHWISE,
     "conv/grid": CONVOLUTIONS + CONVOLUTION_GRADIENTS,
     "conv/weights": CONVOLUTION_GRADIENTS,
     "conv/winograd": SQUARES,

@@ -15,6 +15,7 @@ from .convolution_sums import WORTH_ANOTHER, Axis, Correlation, Gradient
 from .gemm_plan import Block, Side, bounded, ceil, fitted, vector_bytes
 
 ITEMS_PER_UNIT = 4
+FEW_ROWS = 4  # of a group, up to which a GPU's items sum one output each: the smallest tile has 16 rows
 
 
 class Room(NamedTuple):
@@ -174,17 +175,23 @@ def _correlate_wide(dev: Device, d: dtype, c: Correlation) -> Callable[..., None
 
 def _correlate_grid(dev: Device, d: dtype, c: Correlation) -> Callable[..., None]:
     images, pixels = c.image.shape[0], c.axes[0].count * c.axes[1].count
-    tile = grid_tile(dev, d, c.rows, images * pixels)
-    kernels = dispatch.Kinds(dev, "conv/grid", "grid_correlate", dtype=d, **dict(tile))
-    each = pixels * c.groups * c.rows * c.image.channels * c.axes[0].taps * c.axes[1].taps
-    slices = [(first * c.image.strides[0], _grid_sizes(tile, c.rows, count * pixels, c.groups), (c.out[0] + first * c.out[1], *c.out[1:], c.rows, count))
-              for first, count in bounded(images, each, 1)]
+    parts = bounded(images, pixels * c.groups * c.rows * c.image.channels * c.axes[0].taps * c.axes[1].taps, 1)
+    if c.rows <= FEW_ROWS:
+        width = dispatch.work_group(dev, "conv/direct")
+        kernels = dispatch.Kinds(dev, "conv/direct", "direct_correlate", dtype=d, rows_at_once=1 << (c.rows - 1).bit_length(), WG=width)
+        sizes = [((ceil(pixels, width) * width, c.groups, count), (width, 1, 1)) for _, count in parts]
+    else:
+        tile = grid_tile(dev, d, c.rows, images * pixels)
+        kernels = dispatch.Kinds(dev, "conv/grid", "grid_correlate", dtype=d, **dict(tile))
+        sizes = [_grid_sizes(tile, c.rows, count * pixels, c.groups) for _, count in parts]
+    slices = [(first * c.image.strides[0], size, (c.out[0] + first * c.out[1], *c.out[1:], c.rows, count))
+              for (first, count), size in zip(parts, sizes, strict=True)]
     before = (*c.image.arguments(), *_axes_arguments(c.axes, c.groups, 1, 1))
     start, steps, shift = c.weight[0], c.weight[1:], (c.bias or 0, int(c.bias is not None))
 
     def run(kind: Any, image: Any, image_start: int, weight: Any, weight_start: int, bias: Any, bias_start: int, results: list[Any]) -> None:
-        for first, sizes, after in slices:
-            kernels[kind](*sizes, image, image_start + first, *before, weight, weight_start + start, *steps, bias, bias_start, *shift, *results, *after)
+        for first, size, after in slices:
+            kernels[kind](*size, image, image_start + first, *before, weight, weight_start + start, *steps, bias, bias_start, *shift, *results, *after)
 
     return run
 
@@ -324,11 +331,15 @@ def _weights_wide(dev: Device, d: dtype, c: Gradient) -> tuple:
 
 
 def _weights_grid(dev: Device, d: dtype, c: Gradient) -> tuple:
-    tile = grid_tile(dev, d, c.rows, c.depth)
-    blocks = ceil(c.rows, tile[0][1]) * ceil(c.depth, tile[1][1]) * c.groups
-    pixels, depth = c.axes[0].count * c.axes[1].count, c.groups * c.rows * c.depth
-    parts = bounded(c.image.shape[0], pixels * depth, 1) or [(0, 0)]
+    pixels, count = c.axes[0].count * c.axes[1].count, c.groups * c.rows * c.depth
+    parts = bounded(c.image.shape[0], pixels * count, 1) or [(0, 0)]
+    direct, width, tile = c.rows <= FEW_ROWS, dispatch.work_group(dev, "conv/direct"), grid_tile(dev, d, c.rows, c.depth)
+    blocks = count if direct else ceil(c.rows, tile[0][1]) * ceil(c.depth, tile[1][1]) * c.groups
     splits = max(1, min(64, ceil(4 * dev.compute_units, blocks), parts[0][1] * pixels // 256))
-    kernel = dispatch.kernel(dev, "conv/grid", "grid_weights", dtype=d, out=d, **dict(tile))
-    return kernel, _grid_sizes(tile, c.rows, c.depth, c.groups * splits), (1, 1), splits * len(parts), \
-        [(first, images, (k * splits * depth,)) for k, (first, images) in enumerate(parts)]
+    if direct:
+        kernel = dispatch.kernel(dev, "conv/direct", "direct_weights", dtype=d, out=d, rows_at_once=0, WG=width)
+        sizes = (c.rows * c.depth * width, 1, c.groups * splits), (width, 1, 1)
+    else:
+        kernel = dispatch.kernel(dev, "conv/grid", "grid_weights", dtype=d, out=d, **dict(tile))
+        sizes = _grid_sizes(tile, c.rows, c.depth, c.groups * splits)
+    return kernel, sizes, (1, 1), splits * len(parts), [(first, images, (k * splits * count,)) for k, (first, images) in enumerate(parts)]

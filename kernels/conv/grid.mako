@@ -19,27 +19,12 @@ TUNABLES = dict(
 )
 CONSTRAINTS = ("TM % RM == 0 and TN % RN == 0", "TM // RM * (TN // RN) <= work_group", "TK * (TM + TN + 2) * 4 <= local_bytes", "RM * RN <= 64")
 
-
-def place(row, output):
-    """The index of a gradient's element: a row, and a flat (image, row, column) number."""
-    return f"{output} / gw / gh * gn + {row} * gm + {output} / gw % gh * gy + {output} % gw * gx"
-
-
-IMAGE = "sn, sc, sh, sw, height, width, channels, gh, gw, strideh, stridew, taph, tapw, dy0, dyh, dx0, dxw"
 %>
 <%
 group = f"__kernel __attribute__((reqd_work_group_size({TN // RN}, {TM // RM}, 1)))"
 %>
 ${out.definition("out")}
-static inline ${dtype.c} pixel(__global const ${dtype.storage} *src, const int j, const int k, const long sn, const long sc, const long sh, const long sw,
-  const int height, const int width, const int channels, const int gh, const int gw, const int strideh, const int stridew,
-  const int taph, const int tapw, const int dy0, const int dyh, const int dx0, const int dxw)
-{
-  const int x = j % gw, y = j / gw % gh, n = j / gw / gh, kx = k % tapw, ky = k / tapw % taph, c = k / tapw / taph;
-  const int r = y * strideh + dy0 + ky * dyh, q = x * stridew + dx0 + kx * dxw;
-  return c < channels && r >= 0 && r < height && q >= 0 && q < width ? ${dtype.load("src", "n * sn + c * sc + r * sh + q * sw")} : ${dtype.zero};
-}
-
+${stage.pixel(dtype)}
 ${group}
 void grid_correlate(${stage.parameters(dtype)},
   __global const ${dtype.storage} *restrict w, const long wo, const long wg, const long wm, const long wc, const long wh, const long ww,
@@ -53,7 +38,7 @@ void grid_correlate(${stage.parameters(dtype)},
   ${block.sums(dtype, TM, TN, TK, RM, RN, "depth",
                lambda i, h: f"{i} < rows && {h} < depth ? "
                             f"{dtype.load('weight', f'{i} * wm + {h} / tapw / taph * wc + {h} / tapw % taph * wh + {h} % tapw * ww')} : {dtype.zero}",
-               lambda j, h: f"{j} < columns ? pixel(image, {j}, {h}, {IMAGE}) : {dtype.zero}", "1", "0")}
+               lambda j, h: f"{j} < columns ? pixel(image, {j}, {h}, {stage.module.IMAGE}) : {dtype.zero}", "1", "0")}
   <%block:each t="${dtype}" TM="${TM}" TN="${TN}" RM="${RM}" RN="${RN}" m="rows" n="columns">
       if (biased) v += ${dtype.load("bias", "bo + (g * rows + row) * bs")};
       const int x = column % gw, y = column / gw % gh, n = column / gw / gh;
@@ -72,8 +57,8 @@ void grid_weights(${stage.parameters(dtype)},
   __global const ${dtype.storage} *const image = src + so + g * sg;
   __global const ${dtype.storage} *const gradient = grad + go + g * gg;
   ${block.sums(dtype, TM, TN, TK, RM, RN, "count",
-               lambda i, h: f"{i} < rows && {h} < count ? {dtype.load('gradient', place(i, f'(from + {h})'))} : {dtype.zero}",
-               lambda j, h: f"{j} < depth && {h} < count ? pixel(image, from + {h}, {j}, {IMAGE}) : {dtype.zero}", "1", "1")}
+               lambda i, h: f"{i} < rows && {h} < count ? {dtype.load('gradient', stage.module.place(i, f'(from + {h})'))} : {dtype.zero}",
+               lambda j, h: f"{j} < depth && {h} < count ? pixel(image, from + {h}, {j}, {stage.module.IMAGE}) : {dtype.zero}", "1", "1")}
   <%block:each t="${dtype}" TM="${TM}" TN="${TN}" RM="${RM}" RN="${RN}" m="rows" n="depth">
       partial[po + (((long)split * groups + g) * rows + row) * depth + column] = v;
   </%block:each>

@@ -1,6 +1,5 @@
 <%doc>
-Staging of image tiles for the convolutions of strategy wide, shared by correlate.mako and weights.mako: only defs, no
-kernel.
+What the templates of conv/ share: only defs, no kernel. Below: staging of image tiles for strategy wide, in correlate.mako and weights.mako.
 
 A tile of th by tw outputs reads, for each channel, a window of the source image. It is copied into a private array with
 zeros outside the image, so laid out that moving from one output to the next, also to the next row, moves every tap by
@@ -20,11 +19,31 @@ def widths(VW):
 def vectorised(t):
     """Whether memory holds what is summed."""
     return t.name in ("float32", "float64")
+
+
+def place(row, output):
+    """The index of a gradient's element: a row, and a flat (image, row, column) number."""
+    return f"{output} / gw / gh * gn + {row} * gm + {output} / gw % gh * gy + {output} % gw * gx"
+
+
+IMAGE = "sn, sc, sh, sw, height, width, channels, gh, gw, strideh, stridew, taph, tapw, dy0, dyh, dx0, dxw"
 %>
 <%def name="parameters(t)">
   __global const ${t.storage} *restrict src, const long so, const long sn, const long sg, const long sc, const long sh, const long sw,
   const int height, const int width, const int channels, const int gh, const int gw, const int strideh, const int stridew,
   const int taph, const int tapw, const int dy0, const int dyh, const int dx0, const int dxw, const int groups, const int tileh, const int tilew\
+</%def>
+
+## What is under tap k, a flat (c, ky, kx) number, of output j, a flat (image, row, column) number; 0 outside of the image.
+<%def name="pixel(dtype)">
+static inline ${dtype.c} pixel(__global const ${dtype.storage} *src, const int j, const int k, const long sn, const long sc, const long sh, const long sw,
+  const int height, const int width, const int channels, const int gh, const int gw, const int strideh, const int stridew,
+  const int taph, const int tapw, const int dy0, const int dyh, const int dx0, const int dxw)
+{
+  const int x = j % gw, y = j / gw % gh, n = j / gw / gh, kx = k % tapw, ky = k / tapw % taph, c = k / tapw / taph;
+  const int r = y * strideh + dy0 + ky * dyh, q = x * stridew + dx0 + kx * dxw;
+  return c < channels && r >= 0 && r < height && q >= 0 && q < width ? ${dtype.load("src", "n * sn + c * sc + r * sh + q * sw")} : ${dtype.zero};
+}
 </%def>
 
 ## The tile of outputs that work-item get_global_id(0) of an image owns, and the shape of its window.
