@@ -114,6 +114,20 @@ def test_squaring_does_not_grow_without_bound(device: Any) -> None:
     assert x.tolist() == [1.0] * 4
 
 
+@LAZY
+def test_what_several_steps_read_counts_once(device: Any, launches: list[int]) -> None:
+    """Not as often as there are ways to it: as a tree this one has more than twice LIMIT's nodes."""
+    x, y = torch.randn(100, device=device), torch.randn(100, device=device)
+    a, b = np.array(x.tolist()), np.array(y.tolist())
+    launches.clear()
+    d = (x - y).abs() + 0.1
+    r = torch.where(d < 1, d * d * d * d, d * d + d) + d * d - d / (d + 1)
+    assert not launches and pending(r) and r.storage.value.weight <= lazy.LIMIT
+    e = abs(a - b) + 0.1
+    np.testing.assert_allclose(r.tolist(), np.where(e < 1, e ** 4, e * e + e) + e * e - e / (e + 1), rtol=1e-5)
+    assert len(launches) == 1
+
+
 def test_mixed_layouts_in_one_chain(device: Any) -> None:
     rng = np.random.default_rng(0)
     a, b, c = rng.standard_normal((5, 7)).astype("f"), rng.standard_normal((7, 5)).astype("f"), rng.standard_normal(7).astype("f")

@@ -216,7 +216,7 @@ def record(instruction: Instruction, args: tuple, scalars: tuple, shape: Size, d
             layout = shape
         else:
             weight += 1
-    if weight > LIMIT:
+    if weight > LIMIT and (weight := _size(args)) > LIMIT:
         weight = 1 + len(args)
         layout = None
         for arg in args:
@@ -236,6 +236,22 @@ def record(instruction: Instruction, args: tuple, scalars: tuple, shape: Size, d
         sift(dev)
     t.dtype, t.shape, t._strides, t.offset, t._dev, t.plain = d, shape, contiguous_strides(shape), 0, dev, True
     return t
+
+
+def _size(args: tuple) -> int:
+    """A chain's weight where what several of its steps read counts once, which takes longer to find than a sum of the operands' weights."""
+    seen: set[int] = set()
+    left, size = list(args), 1
+    while left:
+        arg = left.pop()
+        if type(arg) is not Value:
+            size += 2 if type(arg) is Read else 1
+        elif id(arg) not in seen:
+            seen.add(id(arg))
+            size += 1
+            if arg.block is None and type(arg.instruction) is not Deferred:
+                left += arg.args
+    return size
 
 
 _NUMBERS = (int, float, bool, complex, np.generic)

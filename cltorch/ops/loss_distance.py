@@ -48,8 +48,7 @@ def _reference(terms: Callable) -> Callable:
 def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """Squared differences. Shapes should be equal (a warning where they only broadcast)."""
     _same("mse_loss", input, target)
-    difference = input - target
-    squares = difference * difference
+    squares = (input - target).square()
     if weight is not None:
         squares = squares * weight
         if reduction == "mean":
@@ -76,9 +75,13 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     if delta <= 0:
         raise ValueError(f"huber_loss: delta must be greater than 0, got {delta}")
     _same("huber_loss", input, target)
-    size = (input - target).abs()
-    terms = where(size < delta, 0.5 * size * size, delta * (size - 0.5 * delta))
+    terms = _huber((input - target).abs(), delta)
     return reduce_loss(terms if weight is None else terms * weight, reduction)
+
+
+def _huber(size: Tensor, delta: float) -> Tensor:
+    """In a function of its own, as below: while the terms are summed nobody holds ``size``, which would be stored."""
+    return where(size < delta, 0.5 * size * size, delta * (size - 0.5 * delta))
 
 
 @composite("smooth_l1_loss", namespace="functional", dtypes=FLOATING, samples=lambda make: _pair(make, beta=0.5),
@@ -90,8 +93,11 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
     _same("smooth_l1_loss", input, target)
-    size = (input - target).abs()
-    return reduce_loss(where(size < beta, 0.5 * size * size / beta, size - 0.5 * beta), reduction)
+    return reduce_loss(_smooth((input - target).abs(), beta), reduction)
+
+
+def _smooth(size: Tensor, beta: float) -> Tensor:
+    return where(size < beta, 0.5 * size * size / beta, size - 0.5 * beta)
 
 
 def _equal_shapes(name: str, input: Tensor, target: Tensor) -> None:
