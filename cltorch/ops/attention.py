@@ -177,8 +177,8 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
     """softmax(query keyᵀ · scale + mask) value.
 
     Shapes: query (..., L, E), key (..., S, E), value (..., S, Ev) -> (..., L, Ev); ``attn_mask`` broadcasts to (..., L, S): bool (True takes part)
-    or added; a query that no key may answer gives zeros. ``dropout_p``: of the weights, by a mask that gradients draw
-    again and nobody stores. ``scale`` defaults to 1/sqrt(E). With ``enable_gqa`` several query heads share a key head.
+    or added; a query that no key may answer gives zeros. ``dropout_p``: of the weights, by a mask that isn't stored: gradients draw it again. ``scale``
+    defaults to 1/sqrt(E). With ``enable_gqa`` several query heads share a key head.
     Raises RuntimeError for differing dtypes, for fewer than two dims, and for a mask together with ``is_causal``.
     """
     _check(query, key, value, attn_mask, dropout_p, is_causal)
@@ -189,6 +189,6 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
     if plan is None:
         out = _composed(query, key, value, attn_mask, factor, is_causal, dropout_p)
     else:
-        dropout = Dropout(dropout_p, *generator_for(query._dev, None).reserve(Dropout.blocks(plan))) if dropout_p else None
+        dropout = Dropout(dropout_p, *generator_for(query._dev, None).reserve(plan.blocks)) if dropout_p else None
         out = fused([query, key, value], attn_mask, factor, is_causal, dropout)[0]
     return out.flatten(-4, -3) if enable_gqa else out

@@ -28,11 +28,6 @@ class Dropout(NamedTuple):
     seed: int
     offset: int
 
-    @staticmethod
-    def blocks(p: Plan) -> int:
-        """How far it goes in the stream: four keys a block."""
-        return p.batch.numel() * p.rows * ceil(p.keys, 4)
-
     def arguments(self) -> tuple[int, int, int, float]:
         """As kernels take them: the words below a limit drop a weight, the others multiply it."""
         return self.seed, self.offset, min(round(self.p * 2 ** 32), 2 ** 32 - 1), 1 / (1 - self.p)
@@ -51,6 +46,11 @@ class Plan(NamedTuple):
     steps: tuple[tuple[int, ...], ...]
     results: tuple[Geometry, ...]
     places: tuple[tuple[int, ...], ...]
+
+    @property
+    def blocks(self) -> int:
+        """How far dropout goes in a random stream: four keys a block."""
+        return self.batch.numel() * self.rows * ceil(self.keys, 4)
 
     def source(self, t: Tensor, number: int) -> tuple:
         """Memory, first element and strides of an operand."""
