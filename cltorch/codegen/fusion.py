@@ -143,12 +143,14 @@ def render_chain(chain: Chain, strategy: str) -> str:
         t = ctype(chain.steps[k].result)
         where = (f"held{n}", "j") if chain.streamed else (f"o{n}", _index(chain.out_layout, "o", chain.rank))
         body.append(f"    {t.store(*where, f'v{k}')};")
-    streamed = [ctype(chain.steps[k].result).storage for k in chain.outputs] if chain.streamed else []
+    results = [chain.steps[k].result for k in chain.outputs]
+    streamed, block = [ctype(d).storage for d in results] if chain.streamed else [], 512 if max(d.itemsize for d in results) <= 2 else 256
     text = "\n".join(body)
     widest = max(step.compute.itemsize for step in chain.steps) if library_files(text) & LABORIOUS else 0
     halves = strategy == "wide" and "to_half_f32(" in text
     source = render("pointwise/map", strategy, parameters=_parameters(chain, index) + scalars, hoisted=hoisted, body=text, rank=chain.rank,
-                    bases=_bases(chain), I=index, streamed=streamed, interleave=8 if len(chain.steps) <= 2 and not widest else 4, widest=widest, halves=halves)
+                    bases=_bases(chain), I=index, streamed=streamed, block=block, interleave=8 if len(chain.steps) <= 2 and not widest else 4,
+                    widest=widest, halves=halves)
     return HALVES + source if halves else source
 
 

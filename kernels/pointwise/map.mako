@@ -10,12 +10,11 @@ interleave vectors that one turn of a CPU's loop works on, where the compiler is
           512 bits, which have 32 registers, 4
 widest    bytes of the largest number that the chain computes with, where computing takes longer than memory; else 0
 halves    some result is rounded to float16
-streamed  the outputs' types where they go past the caches (wide, rank 0): a block of them is computed in the first cache and stored from there
+streamed  the outputs' types where they go past the caches (wide, rank 0): ``block`` elements of each are computed in the first cache and stored from there
 I         index type, uint or ulong
 </%doc>
 <%namespace name="past" file="past.mako"/>
 <%namespace name="whole" file="whole.mako"/>
-<% BLOCK = 256 %>
 % if streamed:
 ${past.types()}
 % endif
@@ -33,10 +32,10 @@ void map(${", ".join(parameters)})
   const ${I} hi = lo + per < n ? lo + per : n;
 %   if streamed:
 %     for k, storage in enumerate(streamed):
-  ${storage} held${k}[${BLOCK}] __attribute__((aligned(64)));
+  ${storage} held${k}[${block}] __attribute__((aligned(64)));
 %     endfor
-  for (${I} from = lo; from < hi; from += ${BLOCK}) {
-    const ${I} count = hi - from < ${BLOCK} ? hi - from : ${BLOCK};
+  for (${I} from = lo; from < hi; from += ${block}) {
+    const ${I} count = hi - from < ${block} ? hi - from : ${block};
     ${whole.loop(widest, interleave, min(interleave, 4), halves)}
     for (${I} j = 0; j < count; j++) {
       const ${I} i = from + j;
