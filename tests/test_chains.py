@@ -121,10 +121,11 @@ def test_what_several_steps_read_counts_once(device: Any, launches: list[int]) -
     a, b = np.array(x.tolist()), np.array(y.tolist())
     launches.clear()
     d = (x - y).abs() + 0.1
-    r = torch.where(d < 1, d * d * d * d, d * d + d) + d * d - d / (d + 1)
+    r = torch.where(d < 1, d * d * d * d, d * d + d) + d * d + d / (d + 1)
     assert not launches and pending(r) and r.storage.value.weight <= lazy.LIMIT
     e = abs(a - b) + 0.1
-    np.testing.assert_allclose(r.tolist(), np.where(e < 1, e ** 4, e * e + e) + e * e - e / (e + 1), rtol=1e-5)
+    want = np.where(e < 1, e ** 4, e * e + e) + e * e + e / (e + 1)
+    assert_close(np.array(r.tolist()) / want, np.ones(100), dtype=torch.float32, scale=0.8)
     assert len(launches) == 1
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -78,24 +79,32 @@ class Launched(Observer):
         self.names.append(kernel.name)
 
 
+@pytest.fixture
+def launched() -> Iterator[list[str]]:
+    """No launch that another test prepared, and none is left for others."""
+    seen, dev = Launched(), get("cuda")
+    gemm.prepared.cache_clear()
+    dev.watch(seen)
+    yield seen.names
+    dev.unwatch(seen)
+    gemm.prepared.cache_clear()
+
+
 @pytest.mark.parametrize("local", [True, False])
 @pytest.mark.parametrize("name", ["float32", "float64", "float16", "bfloat16", "complex64", "int8", "int64"])
-def test_deep_products_of_few_tiles_are_summed_in_parts(name: str, local: bool, device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deep_products_of_few_tiles_are_summed_in_parts(name: str, local: bool, device: Any, launched: list[str],
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     """By GPUs, with what comes behind and beside them; through local memory or without."""
     monkeypatch.setattr(gemm, "through_local_memory", lambda dev: local)
-    gemm.prepared.cache_clear()
-    d, dev, seen = by_name(name), get("cuda"), Launched()
-    dev.watch(seen)
+    d, dev = by_name(name), get("cuda")
     for (batch, m, n, k), left, right in (((1, 5, 7, 1031), "plain", "transposed"), ((1, 16, 18, 800), "transposed", "offset"), ((3, 4, 2, 513), "strided", "plain")):
         a, x = operand(device, (batch, m, k), d, left, 1)
         b, y = operand(device, (batch, k, n), d, right, 2)
         c, z = operand(device, (batch, m, n), d, "transposed", 3)
         check(cltorch.baddbmm(z, x, y, beta=2, alpha=3) * 2, (2 * c + 3 * (a @ b)) * 2, scale=8)
         check(x[0] @ y[0], a[0] @ b[0], scale=8)
-    dev.unwatch(seen)
-    gemm.prepared.cache_clear()
     if dev.strategy == "grid" and dev.compute_units > 1:
-        assert [name for name in seen.names if name.startswith("grid")] == ["grid_part", "grid_fold"] * 6
+        assert [name for name in launched if name.startswith("grid")] == ["grid_part", "grid_fold"] * 6
 
 
 def test_parts_of_k_fill_a_gpu_and_no_more() -> None:

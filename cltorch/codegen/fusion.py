@@ -144,7 +144,8 @@ def render_chain(chain: Chain, strategy: str) -> str:
         where = (f"held{n}", "j") if chain.streamed else (f"o{n}", _index(chain.out_layout, "o", chain.rank))
         body.append(f"    {t.store(*where, f'v{k}')};")
     results = [chain.steps[k].result for k in chain.outputs]
-    streamed, block = [ctype(d).storage for d in results] if chain.streamed else [], 512 if max(d.itemsize for d in results) <= 2 else 256
+    streamed = [ctype(d).storage for d in results] if chain.streamed else []
+    block = 512 if max(d.itemsize for d in results) <= 2 else 256  # small ones are soon stored: what begins and ends a block takes more of the time
     text = "\n".join(body)
     widest = max(step.compute.itemsize for step in chain.steps) if library_files(text) & LABORIOUS else 0
     halves = strategy == "wide" and "to_half_f32(" in text

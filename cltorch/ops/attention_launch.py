@@ -11,6 +11,7 @@ from ..dtype import dtype
 from ..runtime.device import Device
 from ..shape import Size, broadcast_shapes, broadcast_strides, collapse
 from .gemm_plan import ceil, lanes_of, vector_bytes
+from .random import threshold
 from .reduction_form import summing
 
 FAMILIES = {"wide": "attention/panel", "grid": "attention/block"}
@@ -30,7 +31,7 @@ class Dropout(NamedTuple):
 
     def arguments(self) -> tuple[int, int, int, float]:
         """As kernels take them: the words below a limit drop a weight, the others multiply it."""
-        return self.seed, self.offset, min(round(self.p * 2 ** 32), 2 ** 32 - 1), 1 / (1 - self.p)
+        return self.seed, self.offset, min(threshold(self.p), 2 ** 32 - 1), 1 / (1 - self.p)
 
 
 class Plan(NamedTuple):

@@ -12,7 +12,7 @@ from ..runtime.device import Device
 from ..shape import Size
 from . import convolution_winograd as winograd
 from .convolution_sums import WORTH_ANOTHER, Axis, Correlation, Gradient
-from .gemm_plan import Block, Side, bounded, ceil, fitted, vector_bytes
+from .gemm_plan import Block, Side, bounded, ceil, fitted, grid_sizes, vector_bytes
 
 ITEMS_PER_UNIT = 4
 FEW_ROWS = 4  # of a group, up to which a GPU's items sum one output each: the smallest tile has 16 rows
@@ -183,7 +183,7 @@ def _correlate_grid(dev: Device, d: dtype, c: Correlation) -> Callable[..., None
     else:
         tile = grid_tile(dev, d, c.rows, images * pixels)
         kernels = dispatch.Kinds(dev, "conv/grid", "grid_correlate", dtype=d, **dict(tile))
-        sizes = [_grid_sizes(tile, c.rows, count * pixels, c.groups) for _, count in parts]
+        sizes = [grid_sizes(dict(tile), c.rows, count * pixels, c.groups) for _, count in parts]
     slices = [(first * c.image.strides[0], size, (c.out[0] + first * c.out[1], *c.out[1:], c.rows, count))
               for (first, count), size in zip(parts, sizes, strict=True)]
     before = (*c.image.arguments(), *_axes_arguments(c.axes, c.groups, 1, 1))
@@ -209,12 +209,6 @@ def grid_tile(dev: Device, d: dtype, rows: int, columns: int) -> tuple[tuple[str
         return ("TM", side), ("TN", side), ("TK", deep), ("RM", side // 16), ("RN", side // 16)
     each = 8 if dev.max_work_group_size < 16 else 2
     return ("TM", 8), ("TN", 8), ("TK", deep), ("RM", each), ("RN", each)
-
-
-def _grid_sizes(tile: tuple, rows: int, columns: int, batch: int) -> tuple[tuple, tuple]:
-    t = dict(tile)
-    local = (t["TN"] // t["RN"], t["TM"] // t["RM"], 1)
-    return (ceil(columns, t["TN"]) * local[0], ceil(rows, t["TM"]) * local[1], batch), local
 
 
 # -- the gradient to the weights --------------------------------------------------------------------------------------------------
@@ -341,5 +335,5 @@ def _weights_grid(dev: Device, d: dtype, c: Gradient) -> tuple:
         sizes = (c.rows * c.depth * width, 1, c.groups * splits), (width, 1, 1)
     else:
         kernel = dispatch.kernel(dev, "conv/grid", "grid_weights", dtype=d, out=d, **dict(tile))
-        sizes = _grid_sizes(tile, c.rows, c.depth, c.groups * splits)
+        sizes = grid_sizes(dict(tile), c.rows, c.depth, c.groups * splits)
     return kernel, sizes, (1, 1), splits * len(parts), [(first, images, (k * splits * count,)) for k, (first, images) in enumerate(parts)]

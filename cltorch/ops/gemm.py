@@ -11,7 +11,7 @@ from ..core.tensor import Tensor, alias
 from ..dtype import dtype
 from ..runtime.device import Device
 from ..shape import Size, broadcast_shapes, broadcast_strides, collapse, contiguous_strides
-from .gemm_plan import ITEMS_PER_UNIT, Block, Plan, Side, bounded, ceil, lanes_of, layout, plan, shared, through_local_memory, vector_bytes
+from .gemm_plan import ITEMS_PER_UNIT, Block, Plan, Side, bounded, ceil, grid_sizes, lanes_of, layout, plan, shared, through_local_memory, vector_bytes
 
 Number = int | float | complex
 Geometry = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
@@ -61,14 +61,12 @@ ONE = (1, 1, 1)
 def _grid(dev: Device, p: Problem, chosen: Plan) -> Launch:
     tile = dict(chosen.tunables)
     kernels = dispatch.Kinds(dev, "matmul/grid", way="grid", dtype=p.d, **tile)
-    local, across = (tile["TN"] // tile["RN"], tile["TM"] // tile["RM"], 1), ceil(p.n, tile["TN"])
-    slices = [(first, p._replace(m=rows), (across * local[0], ceil(rows, tile["TM"]) * local[1], p.batch))
-              for first, rows in bounded(p.m, p.n * p.k * p.batch, tile["TM"])]
+    slices = [(first, p._replace(m=rows), grid_sizes(tile, rows, p.n, p.batch)) for first, rows in bounded(p.m, p.n * p.k * p.batch, tile["TM"])]
 
     def launch(kind: Any, a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: list[Any], c_start: int, scalars: tuple) -> None:
-        for first, part, size in slices:
+        for first, part, sizes in slices:
             tail = part.tail(d, d_start + first * p.add.row, c, c_start + first * p.c.row)
-            kernels[kind](size, local, a, a_start + first * p.a.row, *p.a, b, b_start, *p.b, *tail, *scalars)
+            kernels[kind](*sizes, a, a_start + first * p.a.row, *p.a, b, b_start, *p.b, *tail, *scalars)
 
     return launch
 
@@ -79,16 +77,14 @@ def _grid_parts(dev: Device, p: Problem, chosen: Plan) -> Launch:
     deep = ceil(ceil(p.k, chosen.parts), tile["TK"]) * tile["TK"]
     parts = ceil(p.k, deep)
     sums = dispatch.kernel(dev, "matmul/grid", "grid_part", way="grid_part", dtype=p.d, out=p.d, **tile)
-    folds = dispatch.Kinds(dev, "matmul/grid", "grid_fold", way="grid_fold", dtype=p.d, **tile)
-    local = (tile["TN"] // tile["RN"], tile["TM"] // tile["RM"], 1)
-    size = (ceil(p.n, tile["TN"]) * local[0], ceil(p.m, tile["TM"]) * local[1], p.batch * parts)
-    row = (min(64, dev.max_work_group_size), 1, 1)
+    folds = dispatch.Kinds(dev, "matmul/grid", "grid_fold", way="grid_fold", dtype=p.d)
+    sizes, row = grid_sizes(tile, p.m, p.n, p.batch * parts), (min(64, dev.max_work_group_size), 1, 1)
     elements = (ceil(p.n, row[0]) * row[0], p.m, p.batch)
     nbytes = p.batch * parts * p.m * p.n * max(p.d.itemsize, 4)  # as they are summed: halves as floats
 
     def launch(kind: Any, a: Any, a_start: int, b: Any, b_start: int, d: Any, d_start: int, c: list[Any], c_start: int, scalars: tuple) -> None:
         partial = dev.allocator.allocate(nbytes)
-        sums(size, local, a, a_start, *p.a, b, b_start, *p.b, partial.mem, parts, deep, p.m, p.n, p.k, p.inner)
+        sums(*sizes, a, a_start, *p.a, b, b_start, *p.b, partial.mem, parts, deep, p.m, p.n, p.k, p.inner)
         folds[kind](elements, row, partial.mem, parts, *p.tail(d, d_start, c, c_start), *scalars)
 
     return launch

@@ -5,7 +5,7 @@ never changes between runs.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import inf
 from typing import Any, NamedTuple
@@ -210,6 +210,12 @@ def _grid_tile(m: int, n: int, batch: int, d: dtype, local_bytes: int, group: in
         return ("TM", high), ("TN", wide), ("TK", deep), ("RM", high // 16), ("RN", wide // 16)
     each = 8 if group < 16 else 4 if group < 64 else 2
     return ("TM", 8), ("TN", 8), ("TK", deep), ("RM", each), ("RN", each)
+
+
+def grid_sizes(tile: Mapping[str, int], rows: int, columns: int, batch: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Global and local size for ``batch`` times rows by columns of sums, a Block's tile a work-group."""
+    local = (tile["TN"] // tile["RN"], tile["TM"] // tile["RM"], 1)
+    return (ceil(columns, tile["TN"]) * local[0], ceil(rows, tile["TM"]) * local[1], batch), local
 
 
 def through_local_memory(dev: Device) -> bool:

@@ -39,13 +39,13 @@ def draw(kind: str, shape: tuple[int, ...], d: dtype, dev: Device, generator: Ge
     out = dispatch.empty(shape, d, dev)
     if n:
         dispatch.numel_32(kind, out)
-        numbers = (float(a), float(b)) if kind in REAL_KINDS else (_threshold(a), 0) if kind == "bernoulli" else (int(b), int(a))
+        numbers = (float(a), float(b)) if kind in REAL_KINDS else (threshold(a), 0) if kind == "bernoulli" else (int(b), int(a))
         kernel = dispatch.kernel(dev, "random/fill", dtype=d, kind=kind)
         kernel(*dispatch.groups(dev, n), dispatch.buffer(out), n, seed, offset, *numbers)
     return out
 
 
-def _threshold(p: float) -> int:
+def threshold(p: float) -> int:
     """How many of the 2^32 words stand for an event of probability p."""
     return round(p * 4294967296.0)
 
@@ -300,7 +300,7 @@ def _drop(input: Tensor, p: float, seed: int, offset: int) -> Tensor:
     n = x.numel()
     dispatch.numel_32("dropout", x)
     kernel = dispatch.kernel(x._dev, "random/keep", dtype=x.dtype)
-    kernel(*dispatch.groups(x._dev, n), dispatch.buffer(out), dispatch.buffer(x), x.offset, n, seed, offset, _threshold(p), 1.0 / (1.0 - p))
+    kernel(*dispatch.groups(x._dev, n), dispatch.buffer(out), dispatch.buffer(x), x.offset, n, seed, offset, threshold(p), 1.0 / (1.0 - p))
     return out
 
 

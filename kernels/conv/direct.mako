@@ -12,6 +12,7 @@ TUNABLES = dict(WG=(1, 64, (1, 2, 4, 8, 16, 32, 64, 128, 256)))
 CONSTRAINTS = ("WG <= work_group",)
 %>
 <%namespace name="stage" file="stage.mako"/>
+<%namespace name="row" file="/norm/row.mako"/>
 <% C = dtype.c %>
 % if rows_at_once:
 ${out.definition("out")}
@@ -35,7 +36,7 @@ __kernel void direct_correlate(${stage.parameters(dtype)},
         if (q < 0 || q >= width) continue;
         const ${C} v = ${dtype.load("image", "r * sh + q * sw")};
 % for m in range(rows_at_once):
-        s${m} = mad_${dtype.s}(${dtype.load("weight", f"{f'min({m}, rows - 1)' if m else '0'} * wm + ky * wh + kx * ww")}, v, s${m});
+        s${m} = mad_${dtype.s}(${dtype.load("weight", f"min({m}, rows - 1) * wm + ky * wh + kx * ww")}, v, s${m});
 % endfor
       }
     }
@@ -55,21 +56,18 @@ void direct_weights(${stage.parameters(dtype)},
   __global const ${dtype.storage} *restrict grad, const long go, const long gn, const long gg, const long gm, const long gy, const long gx,
   __global ${C} *restrict partial, const int rows, const int images, const long po)
 {
-  __local ${C} sums[${WG}];
+  __local ${C} lds[${WG}];
+  const uint threads = ${WG}, lid = get_local_id(0), lane = lid;
   const int g = get_group_id(2) % groups, split = get_group_id(2) / groups, splits = get_num_groups(2) / groups, depth = channels * taph * tapw;
-  const int row = get_group_id(0) / depth, column = get_group_id(0) % depth, item = get_local_id(0);
+  const int row = get_group_id(0) / depth, column = get_group_id(0) % depth;
   const long all = (long)images * gh * gw;
   const int from = all * split / splits, to = all * (split + 1) / splits;
   __global const ${dtype.storage} *const image = src + so + g * sg;
   __global const ${dtype.storage} *const gradient = grad + go + g * gg;
   ${C} sum = ${dtype.zero};
-  for (int output = from + item; output < to; output += ${WG})
+  for (int output = from + (int)lid; output < to; output += ${WG})
     sum = mad_${dtype.s}(${dtype.load("gradient", stage.module.place("row", "output"))}, pixel(image, output, column, ${stage.module.IMAGE}), sum);
-  sums[item] = sum;
-  for (int step = ${WG // 2}; step > 0; step >>= 1) {
-    barrier(CLK_LOCAL_MEM_FENCE);
-    if (item < step) sums[item] += sums[item + step];
-  }
-  if (item == 0) partial[po + (((long)split * groups + g) * rows + row) * depth + column] = sums[0];
+  ${row.tree(C, "sum", "a + b")}
+  if (lid == 0) partial[po + (((long)split * groups + g) * rows + row) * depth + column] = sum;
 }
 % endif

@@ -18,7 +18,6 @@ TUNABLES = dict(
     RN=(2, 2, (1, 2, 4, 6, 8)),
 )
 CONSTRAINTS = ("TM % RM == 0 and TN % RN == 0", "TM // RM * (TN // RN) <= work_group", "TK * (TM + TN + 2) * 4 <= local_bytes", "RM * RN <= 64")
-
 %>
 <%
 group = f"__kernel __attribute__((reqd_work_group_size({TN // RN}, {TM // RM}, 1)))"
