@@ -237,7 +237,27 @@ def test_large_results_go_past_the_caches(device: Any, n: int, monkeypatch: pyte
 
     plain = work()
     monkeypatch.setattr(lazy, "STREAMED", 1)
+    monkeypatch.setattr(lazy, "FEW", 1)
     assert work() == plain
+
+
+def test_whether_results_go_past_the_caches_depends_on_what_is_read_too(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    n = 4099
+    x, y, one = torch.rand(n, device=device), torch.rand(n + 1, device=device), torch.ones(1, device=device)
+    small = x.to(torch.uint8)
+    for t in (small, one):
+        lazy.realize(t.storage.value)
+    seen: list[bool] = []
+    build = lazy._build
+    monkeypatch.setattr(lazy, "_build", lambda *a: (seen.append(a[-1]), build(*a))[1])
+    monkeypatch.setattr(lazy, "_kernels", {})
+    monkeypatch.setattr(lazy, "_singles", {})
+    monkeypatch.setattr(lazy, "STREAMED", 10 * n)  # a result's bytes count twice
+    monkeypatch.setattr(lazy, "FEW", 1)
+    cases = [(lambda: x.half(), False), (lambda: small.float(), False), (lambda: x > y[1:], True), (lambda: x * one, True), (lambda: x + y[1:], True)]
+    for call, past in cases:
+        lazy.realize(call().storage.value)
+        assert seen.pop() is (past and x._dev.strategy == "wide") and not seen
 
 
 @pytest.mark.parametrize("d", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])

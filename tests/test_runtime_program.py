@@ -196,6 +196,7 @@ def test_stores_past_the_caches_are_whole_vectors(dev: Device, folder: Path) -> 
     code = machine_code(newest(folder))
     assert re.search(rb"(\xc5|\xc4[\x00-\xff])[\x7c\xfc]\x2b|\x62[\x00-\xff]{3}\x2b", code, re.DOTALL)  # vmovntps of 256 or 512 bits
     assert not re.search(rb"[\x48-\x4f]\x0f\xc3", code)  # movnti, eight bytes
+    assert b"\x0f\x18" in code  # the next block is asked for
 
 
 def test_groups_are_stated_at_the_begin_of_kernels_that_declare_them() -> None:

@@ -144,13 +144,13 @@ def render_chain(chain: Chain, strategy: str) -> str:
         where = (f"held{n}", "j") if chain.streamed else (f"o{n}", _index(chain.out_layout, "o", chain.rank))
         body.append(f"    {t.store(*where, f'v{k}')};")
     results = [chain.steps[k].result for k in chain.outputs]
-    streamed = [ctype(d).storage for d in results] if chain.streamed else []
-    block = 512 if max(d.itemsize for d in results) <= 2 else 256  # small ones are soon stored: what begins and ends a block takes more of the time
+    streamed = [(ctype(d).storage, d.itemsize) for d in results if chain.streamed]
+    read = [(f"p{n}", _index(layout, str(n), chain.rank), d.itemsize) for n, (d, layout) in enumerate(chain.leaves) if layout in (DENSE, SHIFTED)]
     text = "\n".join(body)
     widest = max(step.compute.itemsize for step in chain.steps) if library_files(text) & LABORIOUS else 0
     halves = strategy == "wide" and "to_half_f32(" in text
     source = render("pointwise/map", strategy, parameters=_parameters(chain, index) + scalars, hoisted=hoisted, body=text, rank=chain.rank,
-                    bases=_bases(chain), I=index, streamed=streamed, block=block, interleave=8 if len(chain.steps) <= 2 and not widest else 4,
+                    bases=_bases(chain), I=index, streamed=streamed, read=read, interleave=8 if len(chain.steps) <= 2 and not widest else 4,
                     widest=widest, halves=halves)
     return HALVES + source if halves else source
 

@@ -22,7 +22,8 @@ from .storage import Read, Storage, Value
 
 MOST_DEFERRED = 2  # launches that may be put off: the gradient to a layer's input is, and that to its weights until it is added to what is there
 LIMIT = 24  # steps and leaves of one chain: keeps kernel arguments under 1024 bytes and compilation short
-STREAMED = 3 << 24  # bytes of a processor's results from which on they aren't in its caches when they are read again
+STREAMED = 1 << 27  # bytes that go through a processor's caches in a launch from which on its results aren't there when they are read again
+FEW = 1 << 21  # elements; fewer than these are not so many bytes, whatever one operator's types
 EAGER = bool(config.get("EAGER"))
 _getrefcount = sys.getrefcount
 _kernels: dict[Device, dict[tuple, Any]] = {}
@@ -194,7 +195,9 @@ def flush(roots: tuple[Value, ...], out: tuple[Any, int, tuple[int, ...], tuple[
         walk.shape = out[2]
     rank, sizes, codes, strides, out_layout = _arranged(walk, out and out[3])
     large = first.numel >= 1 << 31 or bool((rank or out is not None) and _reach(walk, out) >= 1 << 31)
-    streamed = rank == 0 and out is None and streams(dev, first.numel * sum([walk.steps[k].dtype.itemsize for k in written]))
+    streamed = rank == 0 and out is None and first.numel >= FEW and streams(
+        dev, first.numel * sum([walk.steps[k].dtype.itemsize for k in written]),
+        first.numel * sum([leaf[1].itemsize for leaf, code in zip(walk.leaves, codes, strict=True) if code != SINGLE]))
     key = (*_signature(walk, codes), -3, *written, rank, out_layout[0], large, streamed)
     cache = _kernels.get(dev)
     if cache is None:
@@ -238,9 +241,10 @@ def settle(value: Value, block: Any) -> None:
     value.instruction = value.shape = None
 
 
-def streams(dev: Device, nbytes: int) -> bool:
-    """Whether results of so many bytes go past the device's caches."""
-    return nbytes >= STREAMED and dev.strategy == "wide"
+def streams(dev: Device, written: int, read: int) -> bool:
+    """Whether results of so many bytes go past the device's caches, where so many others are read. Through the caches, results are read before they are
+    written."""
+    return read + 2 * written >= STREAMED and dev.strategy == "wide"
 
 
 def _reach(walk: _Walk, out: tuple | None) -> int:
@@ -389,7 +393,7 @@ def _flush_one(value: Value) -> bool:
             key.append(-1)
     arg = None  # it may hold the product
     n = value.numel
-    if instruction.compute.is_complex or n >= 1 << 31 or (n * value.dtype.itemsize >= STREAMED if product is None else _getrefcount(product) > _BARE):
+    if instruction.compute.is_complex or n >= 1 << 31 or (n >= FEW and value.device.strategy == "wide" if product is None else _getrefcount(product) > _BARE):
         return False
     dev = value.device
     singles = _singles.get(dev)

@@ -62,7 +62,7 @@ def _join(parts: list[Tensor], d: int, shape: Size) -> Tensor:
         return out
     dispatch.numel_32("cat", out)
     outer, inner = prod(shape[:d]), prod(shape[d + 1:])
-    streamed = streams(dev, out.storage.nbytes)
+    streamed = streams(dev, out.storage.nbytes, out.storage.nbytes)
     first, width = 0, shape[d] * inner
     for batch in (parts[k:k + CAT_INPUTS[-1]] for k in range(0, len(parts), CAT_INPUTS[-1])):
         count = next(n for n in CAT_INPUTS if n >= len(batch))

@@ -10,11 +10,24 @@ interleave vectors that one turn of a CPU's loop works on, where the compiler is
           512 bits, which have 32 registers, 4
 widest    bytes of the largest number that the chain computes with, where computing takes longer than memory; else 0
 halves    some result is rounded to float16
-streamed  the outputs' types where they go past the caches (wide, rank 0): ``block`` elements of each are computed in the first cache and stored from there
+streamed  the outputs' types and sizes where they go past the caches (wide, rank 0): BLOCK elements of each are computed in the first cache and stored
+          from there
+read      the leaves that a chain reads one after the other: pointer, index, size
 I         index type, uint or ulong
 </%doc>
+<%! BLOCK = 256 %>
 <%namespace name="past" file="past.mako"/>
 <%namespace name="whole" file="whole.mako"/>
+## While ``per`` results are stored, the lines of memory are asked for that the next block reads in their place: 3 to 11 % less time, unless computing takes
+## longer than memory.
+<%def name="ask(per)">
+    const ${I} i = from + ${BLOCK} + past;
+% for name, index, size in read:
+% for first in range(0, per, 64 // size):
+    __builtin_prefetch((const void *)(size_t)(${name} + ${index} + ${first}));
+% endfor
+% endfor
+</%def>
 % if streamed:
 ${past.types()}
 % endif
@@ -31,18 +44,18 @@ void map(${", ".join(parameters)})
   const ${I} lo = (${I})get_group_id(0) * per;
   const ${I} hi = lo + per < n ? lo + per : n;
 %   if streamed:
-%     for k, storage in enumerate(streamed):
-  ${storage} held${k}[${block}] __attribute__((aligned(64)));
+%     for k, (storage, size) in enumerate(streamed):
+  ${storage} held${k}[${BLOCK}] __attribute__((aligned(64)));
 %     endfor
-  for (${I} from = lo; from < hi; from += ${block}) {
-    const ${I} count = hi - from < ${block} ? hi - from : ${block};
+  for (${I} from = lo; from < hi; from += ${BLOCK}) {
+    const ${I} count = hi - from < ${BLOCK} ? hi - from : ${BLOCK};
     ${whole.loop(widest, interleave, min(interleave, 4), halves)}
     for (${I} j = 0; j < count; j++) {
       const ${I} i = from + j;
 ${body}
     }
-%     for k, storage in enumerate(streamed):
-    ${past.copy(storage, f"(o{k} + from)", "", f"held{k}", "count")}
+%     for k, (storage, size) in enumerate(streamed):
+    ${past.copy(storage, f"(o{k} + from)", "", f"held{k}", "count", "" if k or widest else capture(ask, 32 // size))}
 %     endfor
   }
 %   elif rank == 0:

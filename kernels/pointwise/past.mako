@@ -12,14 +12,15 @@ typedef float loose_piece __attribute__((ext_vector_type(8), aligned(1)));
 #endif
 #endif
 </%def>
-## n elements of type ``storage`` from one place to another. Whole pieces of the target are stored past the caches.
-<%def name="copy(storage, to, space, source, n)">
+## n elements of type ``storage`` from one place to another. Whole pieces of the target are stored past the caches; ``also``: what is done at each of them.
+<%def name="copy(storage, to, space, source, n, also='')">
 {
   uint past = 0;
 #ifdef PAST_CACHES
   const uint each = sizeof(piece) / sizeof(${storage});
   for (; past < ${n} && (size_t)(${to} + past) % sizeof(piece); past++) ${to}[past] = ${source}[past];
   for (; past + each <= ${n}; past += each) {
+    ${also}
     const piece kept = *(${space} const loose_piece *)(${source} + past);
     __builtin_nontemporal_store(kept, (__global piece *)(${to} + past));
   }

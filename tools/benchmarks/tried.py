@@ -12,8 +12,9 @@ PRODUCTS = ("blocks of b next to each other, k in blocks of 256 in place of 128,
 POINTWISE = ("results of 48 MiB and more past the caches (copy 6.6 to 5.1 ms, mul 8.5 to 7.8, cat 6.7 to 3.9; exp, tanh, silu the same), shorter formulas, "
              "eight vectors a turn (exp 8.3 to 5.7 ms, to half 8.9 to 4.0), vectors of 512 bits where there are such (gelu 4.0 to 2.7), float16 rounded "
              "by the processor's instruction (5.0 to 2.8), once where only memory sees it (3.3 to 2.5), stores past the caches in whole vectors in place "
-             "of eight bytes (gelu 5.3 to 4.2, silu 5.0 to 3.3, add 5.7 to 4.8, copy 3.4 to 3.0): in use. Two, four, eight streams where something is "
-             "written, reading ahead, other blocks: no gain. Sums of two arrays with vectors of 512 bits: half as fast.")
+             "of eight bytes (gelu 5.3 to 4.2, silu 5.0 to 3.3, add 5.7 to 4.8, copy 3.4 to 3.0), the next block's lines asked for while one is stored, "
+             "and smaller results past the caches where much is read (to half 2.5 to 2.2, add 4.7 to 4.5, a chain 4.7 to 4.5): in use. Two, four, eight "
+             "streams where something is written, other blocks: no gain. Sums of two arrays with vectors of 512 bits: half as fast.")
 RANDOM = "library functions inlined and Philox's rounds written out: numbers are drawn in vectors (randn 0.5 to 2.2 x PyTorch, rand 1.4 to 7.4). In use."
 REDUCTIONS = ("four streams a run, short rows four at a time (all of 16 M floats 2.4 to 1.8 ms at best, rows of 1024 2.5 to 2.0), four vectors a load (10 to "
               "20 % less), columns four rows at a time (4096 of them 4.0 to 3.1 ms). In use.")
