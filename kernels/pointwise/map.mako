@@ -19,14 +19,16 @@ I         index type, uint or ulong
 <%namespace name="past" file="past.mako"/>
 <%namespace name="whole" file="whole.mako"/>
 ## While ``per`` results are stored, the lines of memory are asked for that the next block reads in their place: 3 to 11 % less time, unless computing takes
-## longer than memory.
+## longer than memory. With PoCL: others were not tried, and Oclgrind can't run a program with this instruction.
 <%def name="ask(per)">
+#ifdef POCL_DEVICE_ADDRESS_BITS
     const ${I} i = from + ${BLOCK} + past;
 % for name, index, size in read:
 % for first in range(0, per, 64 // size):
     __builtin_prefetch((const void *)(size_t)(${name} + ${index} + ${first}));
 % endfor
 % endfor
+#endif
 </%def>
 % if streamed:
 ${past.types()}
