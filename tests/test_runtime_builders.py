@@ -141,6 +141,15 @@ def real(dev: Device, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     yield pool
 
 
+def test_the_longest_program_comes_first(dev: Device, real: Pool) -> None:
+    real.threads = builders.MOST  # as if helpers were at work
+    for space in (2, 300, 40, 300):
+        build(dev, SCALE.format(f"{700 + len(real.jobs)}{' ' * space}"), "test/long", later=True)
+    first, second, third, fourth = list(real.jobs)
+    assert [real._next() for _ in range(4)] == [second, fourth, third, first] and not real.jobs
+    assert real.begun == {first, second, third, fourth}
+
+
 def soon(holds: Callable[[], bool]) -> bool:
     """Whether it comes true within a minute."""
     deadline = time.monotonic() + 60

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..core import dispatch
 from ..core.tensor import Tensor
 from ..dtype import dtype
@@ -249,8 +251,8 @@ class SumTile(NamedTuple):
         parts = dict.fromkeys(ceil(ceil(rows, step), n) * step for n in (1, 2, 3, 4, 6, 8))
         return [high for high in parts if high <= vectors * width]
 
-    def cycles(self, high: int, deep: int, th: int, tw: int, columns: int, width: int) -> float:
-        """About what a tile of outputs takes, its window staged: to lay out the gradient, and to sum."""
+    def cycles(self, high: int, deep: int, th: np.ndarray, tw: np.ndarray, columns: np.ndarray, width: int) -> np.ndarray:
+        """About what tiles of outputs take, their windows staged: to lay out the gradient, and to sum."""
         products, loads = self.R * self.C / 2, self.R + self.C  # two multiplications a cycle
         if self.lanes == "rows":
             turn, end = max(products, loads / 2) + 1, 4 * th + 2 * self.R * self.C + 10
@@ -270,19 +272,18 @@ def share(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, groups
     tiles = SumTile.fitting(rows, width, register_bytes, room.side)
     cuts = [(th, tw, *window(axes, th, tw), _staging(axes, th, tw, width), images * ceil(axes[0].count, th) * ceil(axes[1].count, tw))
             for th, tw in _cuts(axes)]
+    th, tw, flat, channel, staging, jobs = (np.array(each) for each in zip(*cuts, strict=True))  # some thousand estimates: all cuts of an item at a time
     for tile, deep, high in ((t, d, h) for t in tiles for d in depths for h in t.heights(rows, width, room.pairs // d)):
         held = min(channels, ceil(deep, area) + (deep % area > 0 or depth % deep > 0))
         blocks = ceil(rows, high) * ceil(depth, deep) * groups
-        for th, tw, flat, channel, staging, jobs in cuts:
-            columns = th * tw if tile.lanes == "rows" else ceil(flat, width) * width
-            if channel * held > stage or columns * high > most:
-                continue
-            splits = max(1, min(jobs, ceil(ITEMS_PER_UNIT * units, blocks)))
-            job = held * staging + 3 * deep + tile.cycles(high, deep, th, tw, columns, width)
-            cost = ceil(blocks * splits, units) * ceil(jobs, splits) * job
-            tunables = ("R", tile.R), ("C", tile.C), ("VW", width), ("STAGE", stage), ("GRAD", most)
-            if best is None or cost < best[0] * (1 if tunables == best[1].tunables else WORTH_ANOTHER):
-                best = cost, Share(high, deep, th, tw, splits, tile.lanes, tunables)
+        columns = th * tw if tile.lanes == "rows" else ceil(flat, width) * width
+        splits = np.maximum(1, np.minimum(jobs, ceil(ITEMS_PER_UNIT * units, blocks)))
+        job = held * staging + 3 * deep + tile.cycles(high, deep, th, tw, columns, width)
+        cost = np.where((channel * held > stage) | (columns * high > most), np.inf, ceil(blocks * splits, units) * ceil(jobs, splits) * job)
+        k = int(cost.argmin())
+        tunables = ("R", tile.R), ("C", tile.C), ("VW", width), ("STAGE", stage), ("GRAD", most)
+        if cost[k] < (np.inf if best is None else best[0] * (1 if tunables == best[1].tunables else WORTH_ANOTHER)):
+            best = cost[k], Share(high, deep, *cuts[k][:2], int(splits[k]), tile.lanes, tunables)
     if best is None or max(axes[0].taps, axes[1].taps) > room.taps:
         raise _refuse(axes, room)
     return best[1]

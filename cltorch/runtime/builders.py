@@ -15,7 +15,6 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,6 +24,7 @@ import pyopencl as cl
 from .. import config
 from ..config import debug
 from . import platforms
+from .builtins import HEADER_READ
 
 if TYPE_CHECKING:
     from .device import Device
@@ -33,6 +33,7 @@ MOST = 8          # helpers, each with a compiler of 100 to 200 MB
 BACKLOG = 2       # jobs that wait for each helper there is: more are worth another one's start, which takes half a second
 IDLE = 10.0
 Where = tuple[str, str, str]  # platforms.find
+ALONE = {"OPENBLAS_NUM_THREADS": "1"}  # NumPy's threads would turn in circles for a while after their start, on processors that compile
 NO_CACHE: Any = False  # pyopencl keeps a cache of its own, without the code that is generated at a launch
 BOOT = """
 import sys, types
@@ -69,12 +70,12 @@ class Job:
 
 
 class Pool:
-    """The jobs for a device that nobody has begun, oldest first, and those that the threads have ``begun``: each hands them to a helper; so many are
-    ``ready``."""
+    """The jobs for a device that nobody has begun, and those that the threads have ``begun``: each hands them to a helper, the longest first, so that no
+    helper is left with a long one while the others have none; so many are ``ready``."""
 
     def __init__(self, where: Where) -> None:
         self.where = where
-        self.jobs: deque[Job] = deque()
+        self.jobs: list[Job] = []
         self.begun: set[Job] = set()
         self.changed = threading.Condition()
         self.threads = self.ready = 0
@@ -99,7 +100,8 @@ class Pool:
         """What to do next. None after a while without work: the helper isn't ready any more."""
         with self.changed:
             if self.changed.wait_for(lambda: self.jobs, IDLE):
-                job = self.jobs.popleft()
+                job = max(self.jobs, key=lambda job: len(job.text))
+                self.jobs.remove(job)
                 self.begun.add(job)
                 return job
             self.ready -= 1
@@ -147,7 +149,7 @@ class Helper:
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
         command = [sys.executable, "-c", BOOT, str(Path(__file__).resolve().parent.parent)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None if config.get("DEBUG") else subprocess.DEVNULL,
-                                        env={**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"})
+                                        env={**os.environ, **ALONE, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"})
         _State.helpers.add(self)
 
     def ask(self, what: Any) -> Any:
@@ -213,7 +215,7 @@ def serve() -> None:
     os.dup2(2, 1)
     device = platforms.find(*pickle.load(questions))
     context = cl.Context([device])
-    answer: Any = _binary(context, device, "__kernel void nothing() {}", ()) is not None  # reads the compiler's library
+    answer: Any = _binary(context, device, "__kernel void nothing() {}", (HEADER_READ,)) is not None  # reads the compiler's library
     while True:
         pickle.dump(answer, answers)
         answers.flush()

@@ -9,6 +9,7 @@ import re
 from functools import cache
 from itertools import product
 
+HEADER_READ = "-D_OPENCL_H_"  # clang's header with all of them believes that it has been read
 WIDTHS = ("", "2", "3", "4", "8", "16")
 FLOATS, INTEGERS = ("float", "double"), ("char", "uchar", "short", "ushort", "int", "uint", "long", "ulong")
 MEMORY = ("__global", "__local")

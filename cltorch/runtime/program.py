@@ -245,7 +245,7 @@ def state_groups(source: str) -> str:
 
 def _shortened(device: Device, source: str, options: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     """With the declarations of what it calls only. The macro says that clang's header has been read."""
-    return f"{builtins.declarations(source, device.has_fp64)}\n#line 1\n{source}", (*options, "-D_OPENCL_H_")
+    return f"{builtins.declarations(source, device.has_fp64)}\n#line 1\n{source}", (*options, builtins.HEADER_READ)
 
 
 def quietly(program: Any, target: Any, options: list[str]) -> Any:

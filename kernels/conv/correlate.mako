@@ -43,6 +43,7 @@ void pack(__global const ${dtype.storage} *restrict w, const long wo, const long
   for (int c = 0; c < channels; c++)
     for (int y = 0; y < taph; y++)
       for (int x = 0; x < tapw; x++, q += ${MR})
+#pragma clang loop vectorize(disable) unroll(disable)
         for (int i = 0; i < ${MR}; i++)
           q[i] = first + i < rows ? ${dtype.load("p", "i * wm + c * wc + y * wh + x * ww")} : 0;
 }
