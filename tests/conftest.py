@@ -9,18 +9,19 @@ import functools
 import math
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import few_threads  # noqa: F401 - before NumPy and PyTorch
 import implementations
 import numpy as np
 import pytest
+from launched import Launched
 
 import cltorch
 from cltorch.errors import UnsupportedDtypeError
 from cltorch.runtime import program
-from cltorch.runtime.device import devices
+from cltorch.runtime.device import devices, get
 
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/|^[ \t]*#line[^\n]*", re.DOTALL | re.MULTILINE)
 GROUP, LOCAL_MEMORY, ARGUMENT_BYTES, ARGUMENTS = 256, 32 << 10, 1024, 128  # of the smallest devices
@@ -113,6 +114,14 @@ def _every_kernel_is_as_it_should_be() -> Generator[None]:
             groups = [math.prod(map(int, size.split(","))) for size in re.findall(r"reqd_work_group_size\(([\d, ]+)\)", text)]
             assert program.state_groups(source).count("__builtin_unreachable()") == len(groups) and max(groups, default=1) <= GROUP, source
             assert "double" not in text or any(re.search(r"\bdouble\d*\s*\*", head) for head in re.findall(r"__kernel[^{]*", text)), source
+
+
+@pytest.fixture
+def launched() -> Iterator[Launched]:
+    seen, dev = Launched(), get("cuda")
+    dev.watch(seen)
+    yield seen
+    dev.unwatch(seen)
 
 
 @pytest.fixture(autouse=True)

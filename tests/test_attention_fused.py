@@ -2,18 +2,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from launched import Launched
 from oracle import F, Input, same, values
 
 import cltorch
 from cltorch import codegen, cuda
 from cltorch.ops import attention_launch
 from cltorch.runtime.device import get
-from cltorch.runtime.observe import Observer
 from cltorch.testing import assert_close
 
 torch = pytest.importorskip("torch")
@@ -28,51 +27,33 @@ def heads(rows: int, keys: int, e: int = 8, ev: int = 8, batch: tuple = (2, 3)) 
     return [values((*batch, n, c), seed=i, low=-1, high=1) for i, (n, c) in enumerate(((rows, e), (keys, e), (keys, ev)))]
 
 
-class Templates(Observer):
-    """The templates whose kernels are launched."""
-
-    def __init__(self) -> None:
-        self.labels = set[str]()
-
-    def before(self, kernel: Any, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
-        self.labels.add(kernel.program.label)
-
-
-@pytest.fixture
-def launched() -> Iterator[set[str]]:
-    seen, dev = Templates(), get("cuda")
-    dev.watch(seen)
-    yield seen.labels
-    dev.unwatch(seen)
-
-
-def is_fused(labels: set[str]) -> bool:
-    return bool(labels & FUSED) and COMPOSED not in labels
+def is_fused(launched: Launched) -> bool:
+    return bool(FUSED & set(launched.labels)) and COMPOSED not in launched.labels
 
 
 @pytest.mark.parametrize("rows, keys", [(16, 1), (17, 5), (64, 64), (65, 48), (70, 131), (129, 33)])
 @pytest.mark.parametrize("causal", [False, True])
-def test_lengths(rows: int, keys: int, causal: bool, launched: set[str]) -> None:
+def test_lengths(rows: int, keys: int, causal: bool, launched: Launched) -> None:
     same(lambda lib, q, k, v: attend(lib, q, k, v, is_causal=causal), *heads(rows, keys), scale=20)
     assert is_fused(launched)
 
 
 @pytest.mark.parametrize("e, ev", [(1, 1), (33, 5), (64, 63), (80, 130)])
-def test_channels(e: int, ev: int, launched: set[str]) -> None:
+def test_channels(e: int, ev: int, launched: Launched) -> None:
     same(lambda lib, q, k, v: attend(lib, q, k, v, is_causal=True), *heads(37, 50, e, ev, (2,)), scale=50)
     assert is_fused(launched)
 
 
 @pytest.mark.parametrize("shape", [(70, 53), (1, 53), (70, 1), (2, 1, 70, 53), (3, 1, 1), (2, 3, 70, 53)], ids=str)
 @pytest.mark.parametrize("layout", ["plain", "transposed", "sliced"])
-def test_masks(shape: tuple, layout: str, launched: set[str]) -> None:
+def test_masks(shape: tuple, layout: str, launched: Launched) -> None:
     some = np.random.default_rng(0).random(shape) < 0.7
     for mask in (some, values(shape, seed=4), np.where(some, 0, -np.inf).astype(np.float32)):
         same(lambda lib, q, k, v, m: attend(lib, q, k, v, attn_mask=m), *heads(70, 53), Input(mask, layout=layout, grad=False), scale=20)
     assert is_fused(launched)
 
 
-def test_rows_that_see_nothing_give_zeros_and_no_gradient(launched: set[str]) -> None:
+def test_rows_that_see_nothing_give_zeros_and_no_gradient(launched: Launched) -> None:
     seen = np.ones((70, 53), bool)
     seen[3] = seen[16:32] = seen[64:] = False
     for mask in (Input(seen), Input(np.where(seen, 0, -np.inf).astype(np.float32), grad=False)):
@@ -81,14 +62,14 @@ def test_rows_that_see_nothing_give_zeros_and_no_gradient(launched: set[str]) ->
 
 
 @pytest.mark.parametrize("dtype, kind", [("float64", ""), ("float64", "bool"), ("float16", "float16"), ("bfloat16", "float32")])
-def test_types(dtype: str, kind: str, launched: set[str]) -> None:
+def test_types(dtype: str, kind: str, launched: Launched) -> None:
     q, k, v = (Input(a, dtype) for a in heads(35, 35, batch=(2,)))
     more = (Input(values((35, 35), "bool" if kind == "bool" else "float32", seed=5), kind, grad=False),) if kind else ()
     same(lambda lib, q, k, v, *m: attend(lib, q, k, v, *m, is_causal=not m), q, k, v, *more, scale=100)
     assert is_fused(launched)
 
 
-def test_shared_heads_and_broadcast_batches(launched: set[str]) -> None:
+def test_shared_heads_and_broadcast_batches(launched: Launched) -> None:
     q, k, v = heads(20, 21, batch=(2, 6))
     for shape in ((20, 21), (2, 6, 20, 21), (2, 1, 20, 21)):
         same(lambda lib, q, k, v, m: attend(lib, q, k, v, attn_mask=m, enable_gqa=True), q, k[:, :2], v[:, :2], values(shape, seed=4) > 0, scale=20)
@@ -108,7 +89,7 @@ def kept(shape: tuple, p: float, seed: int) -> np.ndarray:
                                                  (50, 70, {"mask": "bool"}), (35, 50, {"mask": "float32"}), (35, 50, {"dtype": "float64"}),
                                                  (35, 50, {"dtype": "float16"}), (40, 21, {"v": (3, 2, 3)}), (20, 21, {"enable_gqa": True})], ids=str)
 @pytest.mark.parametrize("second", [False, True])
-def test_dropout(rows: int, keys: int, options: dict, second: bool, launched: set[str]) -> None:
+def test_dropout(rows: int, keys: int, options: dict, second: bool, launched: Launched) -> None:
     """The mask is of the seed, not of the strategy; gradients of both orders see the same one."""
     p, seed, batch = 0.25, 5, (2, 3)  # factors of 0 and 4/3
     options = dict(options)
@@ -135,7 +116,7 @@ def test_dropout(rows: int, keys: int, options: dict, second: bool, launched: se
         return (weights * lib.tensor(factors, dtype=q.dtype).reshape(*v.shape[:-3], -1, rows, keys)) @ v
 
     same(call, *[Input(a, dtype) for a in (q, k, v)], *more, scale=200 if second else 50, second=second)
-    assert launched >= {attention_launch.FAMILIES[get("cuda").strategy], COMPOSED} if second else is_fused(launched)
+    assert set(launched.labels) >= {attention_launch.FAMILIES[get("cuda").strategy], COMPOSED} if second else is_fused(launched)
 
 
 def test_dropout_is_drawn_anew_by_each_call_and_each_replay(device: Any) -> None:
@@ -169,7 +150,7 @@ def test_as_many_weights_are_dropped_as_asked_for(p: float, device: Any) -> None
     assert p < 1 or not rest.size
 
 
-def test_views_as_layers_make_them(launched: set[str]) -> None:
+def test_views_as_layers_make_them(launched: Launched) -> None:
     """(batch, position, heads * channels), split into heads by a view; the result's gradient is such a view, too."""
     def layer(lib: Any, x: Any) -> Any:
         q, k, v = (part.reshape(2, 27, 3, 4).transpose(1, 2) for part in x.split(12, -1))
@@ -196,7 +177,7 @@ def test_results_lie_as_the_queries_do(device: Any, batch: tuple) -> None:
 
 @pytest.mark.parametrize("cut", ["chunk", "unbind", "swapped", "copied"])
 @pytest.mark.parametrize("batch, heads, length, dtype", [(2, 4, 70, "float32"), (8, 4, 48, "float32"), (1, 1, 300, "float32"), (8, 2, 64, "float16")])
-def test_thirds_of_one_tensor(batch: int, heads: int, length: int, dtype: str, cut: str, launched: set[str]) -> None:
+def test_thirds_of_one_tensor(batch: int, heads: int, length: int, dtype: str, cut: str, launched: Launched) -> None:
     """The gradients of queries, keys and values that are parts of one tensor lie as that does: bit for bit those of tensors by themselves, and there is
     nothing to copy to get them together."""
     cltorch.manual_seed(0)
@@ -214,25 +195,25 @@ def test_thirds_of_one_tensor(batch: int, heads: int, length: int, dtype: str, c
         return cltorch.autograd.grad((out * weight).sum(), x)[0]
 
     found = gradient(cut)
-    copies = [name for name in launched if "cat" in name]
+    copies = [name for name in launched.labels if "cat" in name]
     together = cut in ("chunk", "unbind") and dtype == "float32" and (batch > 2 or get("cuda").strategy == "grid")
     assert is_fused(launched) and (not copies if together else found.is_contiguous())
     if cut != "swapped":
         assert found.tolist() == gradient("copied").tolist()
 
 
-def test_a_gradient_of_another_order(launched: set[str]) -> None:
+def test_a_gradient_of_another_order(launched: Launched) -> None:
     """Its four batch dimensions can't be counted by three."""
     same(lambda lib, q, k, v: attend(lib, q, k, v).permute(3, 1, 0, 2, 4, 5).clone(memory_format=lib.contiguous_format) * 2,
          *heads(17, 18, batch=(2, 3, 2, 2)), scale=20)
     assert is_fused(launched)
 
 
-def test_gradients_of_gradients_are_composed(launched: set[str]) -> None:
+def test_gradients_of_gradients_are_composed(launched: Launched) -> None:
     q, k, v = heads(17, 19, batch=(2,))
     for more in (v, np.stack([v, v[::-1], -v])):  # values of more batches than scores
         same(lambda lib, q, k, v: attend(lib, q, k, v, is_causal=True), q, k, more, scale=100, second=True)
-    assert launched >= {attention_launch.FAMILIES[get("cuda").strategy], COMPOSED}
+    assert set(launched.labels) >= {attention_launch.FAMILIES[get("cuda").strategy], COMPOSED}
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
@@ -256,20 +237,10 @@ def test_same_bits_from_run_to_run(device: Any) -> None:
         assert all((a == b).all() for a, b in zip(runs[0], again, strict=True))
 
 
-def test_a_new_length_compiles_nothing(device: Any, launched: set[str]) -> None:
-    programs = set()
-
-    class Programs(Observer):
-        def before(self, kernel: Any, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
-            if kernel.program.label in FUSED:
-                programs.add(kernel.program.source)
-
-    dev, seen = get("cuda"), Programs()
-    dev.watch(seen)
+def test_a_new_length_compiles_nothing(device: Any, launched: Launched) -> None:
     for rows, keys, batch in ((40, 40, (2, 3)), (131, 77, (5,)), (17, 300, (1, 2, 2))):
         attend(cltorch, *[cltorch.from_numpy(a).to(device) for a in heads(rows, keys, batch=batch)]).cpu()
-    dev.unwatch(seen)
-    assert len(programs) == 1
+    assert len({kernel.program.source for kernel in launched.kernels if kernel.program.label in FUSED}) == 1
 
 
 @pytest.mark.parametrize("q, k, v, mask, why", [

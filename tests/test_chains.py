@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from launched import Launched
 
 import cltorch as torch
 from cltorch.core import lazy
 from cltorch.dtype import ALL
 from cltorch.runtime.device import get
-from cltorch.runtime.observe import Observer
 from cltorch.testing import assert_close
 
 LAZY = pytest.mark.skipif(lazy.EAGER, reason="CLTORCH_EAGER=1 launches every operator alone")
@@ -313,25 +313,6 @@ def test_a_chain_on_the_way_reads_what_was_there_when_it_was_recorded(device: An
     assert chain.sum().item() == 3000 and x.sum().item() == 5000 and chain.tolist() == [3.0] * 1000
 
 
-class Kernels(Observer):
-    """The templates of what a device launches, in order."""
-
-    def __init__(self) -> None:
-        self.launched: list[str] = []
-
-    def launched_by(self, dev: Any, call: Any) -> list[str]:
-        self.launched.clear()
-        dev.watch(self)
-        try:
-            call()
-        finally:
-            dev.unwatch(self)
-        return list(self.launched)
-
-    def before(self, kernel: Any, global_size: Any, local_size: Any, args: Any) -> None:
-        self.launched.append(kernel.program.label)
-
-
 @pytest.mark.parametrize("d", [torch.float32, torch.float16, torch.int32, torch.complex64], ids=str)
 @pytest.mark.parametrize("m, k, n", [(3, 5, 4), (1, 300, 70), (70, 300, 1), (16, 1000, 40), (33, 70, 41), (70, 64, 512), (130, 600, 260)])
 def test_products_with_a_chain_equal_operators_alone(device: Any, d: Any, m: int, k: int, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,13 +333,15 @@ def test_products_with_a_chain_equal_operators_alone(device: Any, d: Any, m: int
 
 
 @LAZY
-def test_a_product_and_what_follows_are_one_launch(device: Any) -> None:
-    functional, dev = torch.nn.functional, get(device.type, device.index)
+def test_a_product_and_what_follows_are_one_launch(device: Any, launched: Launched) -> None:
+    functional = torch.nn.functional
     x, w, b = torch.randn(64, 100, device=device), torch.randn(100, 100, device=device, requires_grad=True), torch.randn(100, device=device)
-    realise, seen = (lambda t: lazy.realize(t.storage.value)), Kernels()
+
+    def realise(t: torch.Tensor) -> None:
+        lazy.realize(t.storage.value)
 
     def labels(call: Any) -> set[str]:
-        return {label.split("/")[0] for label in seen.launched_by(dev, call)}
+        return {label.split("/")[0] for label in launched.by(call)}
 
     assert labels(lambda: realise(functional.linear(x, w, b).relu() + x)) == {"matmul"}
     hidden = functional.linear(x, w, b)
@@ -389,22 +372,21 @@ def test_a_product_reads_what_was_there_when_it_was_recorded(device: Any) -> Non
 
 
 @LAZY
-def test_gradients_are_added_by_the_launch_that_computes_them(device: Any) -> None:
-    dev, seen = get(device.type, device.index), Kernels()
+def test_gradients_are_added_by_the_launch_that_computes_them(device: Any, launched: Launched) -> None:
     x, w = torch.randn(40, 30, device=device), torch.randn(30, 50, device=device, requires_grad=True)
     weight = x.numpy(force=True).sum(0, dtype=np.float64)[:, None].repeat(50, 1)
     gradient = torch.ones(40, 50, device=device)
     gradient.tolist()
     for times in (1, 2):
-        launched = seen.launched_by(dev, lambda: (x @ w).backward(gradient))
-        assert {label.split("/")[0] for label in launched} == {"matmul"} and not pending(w.grad), "a product isn't put off where nothing goes on from it"
+        labels = launched.by(lambda: (x @ w).backward(gradient))
+        assert {label.split("/")[0] for label in labels} == {"matmul"} and not pending(w.grad), "a product isn't put off where nothing goes on from it"
         assert_close(w.grad, times * weight, dtype=torch.float32, scale=4)
     y = torch.randn(100, device=device, requires_grad=True)
     for _ in range(2):
         (y.detach() * y).tanh().backward(torch.ones(100, device=device))
         assert pending(y.grad)
         before = y.detach().numpy(force=True).astype(np.float64)
-    assert seen.launched_by(dev, lambda: lazy.realize(y.grad.storage.value)) == ["fill+mul+tanh+tanh_backward+mul+fill+mul+tanh+tanh_backward+mul+add"]
+    assert launched.by(lambda: lazy.realize(y.grad.storage.value)) == ["fill+mul+tanh+tanh_backward+mul+fill+mul+tanh+tanh_backward+mul+add"]
     assert_close(y.grad, 2 * before / np.cosh(before * before) ** 2, dtype=torch.float32)
 
 
@@ -413,10 +395,9 @@ def test_gradients_are_added_by_the_launch_that_computes_them(device: Any) -> No
     ((2, 3, 9, 11), (5, 3, 3, 3), 1, 1, 1), ((4, 32, 16, 16), (32, 32, 3, 3), 1, 1, 1), ((2, 8, 15, 17), (12, 8, 3, 3), 2, 1, 1),
     ((2, 8, 15, 17), (8, 1, 3, 3), 1, 1, 8), ((2, 16, 8, 8), (24, 16, 1, 1), 1, 0, 1), ((2, 4, 6, 6), (5, 4, 6, 6), 1, 0, 1)])
 def test_convolutions_with_a_chain_equal_operators_alone(device: Any, d: Any, image: tuple[int, ...], weight: tuple[int, ...], stride: int, padding: int,
-                                                         groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+                                                         groups: int, launched: Launched, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     x, w, b = (torch.tensor(rng.integers(-2, 3, s), device=device).to(d) for s in (image, weight, weight[:1]))
-    seen, dev = Kernels(), get(device.type, device.index)
 
     def conv() -> torch.Tensor:
         return torch.nn.functional.conv2d(x, w, b, stride, padding, 1, groups)
@@ -436,5 +417,5 @@ def test_convolutions_with_a_chain_equal_operators_alone(device: Any, d: Any, im
         np.testing.assert_array_equal(got, want)
     monkeypatch.undo()
     if not lazy.EAGER:
-        launched = seen.launched_by(dev, lambda: lazy.realize((conv() * 2).storage.value))
-        assert {label.split("/")[0] for label in launched} <= {"conv", "matmul"}
+        labels = launched.by(lambda: lazy.realize((conv() * 2).storage.value))
+        assert {label.split("/")[0] for label in labels} <= {"conv", "matmul"}

@@ -11,6 +11,7 @@ import implementations
 import numpy as np
 import pytest
 from conftest import COMMENT, GROUP
+from launched import Launched
 from test_ops import OTHERS, POINTWISE, Make, flat_outputs
 
 import cltorch
@@ -19,31 +20,9 @@ from cltorch.core.tensor import Tensor
 from cltorch.dtype import float32, uint8
 from cltorch.ops import convolution_launch, gemm, gemm_plan, linalg
 from cltorch.runtime.device import Device, get
-from cltorch.runtime.launch import Kernel
-from cltorch.runtime.observe import Observer
 
 ARGUMENTS = 64  # of an operator's kernel; an optimizer's update takes twice as many
 BIG = (1 << 31) + 64
-
-
-class Launches(Observer):
-    """The kernels that were launched, each with its largest work-group."""
-
-    def __init__(self) -> None:
-        self.groups: dict[Kernel, int] = {}
-        self.names: list[str] = []
-
-    def before(self, kernel: Kernel, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
-        self.names.append(kernel.name)
-        self.groups[kernel] = max(self.groups.get(kernel, 1), int(np.prod(local_size or (1,))))
-
-
-@pytest.fixture
-def launches() -> Iterator[Launches]:
-    seen, dev = Launches(), get("cuda")
-    dev.watch(seen)
-    yield seen
-    dev.unwatch(seen)
 
 
 def run_operators(d: Any, device: Any) -> None:
@@ -60,11 +39,11 @@ def run_operators(d: Any, device: Any) -> None:
                     out.cpu()
 
 
-def test_kernels_fit_the_smallest_devices(device: Any, launches: Launches) -> None:
+def test_kernels_fit_the_smallest_devices(device: Any, launched: Launched) -> None:
     """The groups of operators' launches; conftest.py looks at the text, the arguments and the local memory of every kernel that any test builds."""
     run_operators(float32, device)
-    assert len(launches.groups) > 20
-    for kernel, group in launches.groups.items():
+    assert len(launched.groups) > 20
+    for kernel, group in launched.groups.items():
         where = f"{kernel.name} of {kernel.program.label}"
         assert not re.search(r"double|fp64", COMMENT.sub("", kernel.program.source)), where
         assert len(kernel.arguments) <= ARGUMENTS, where
@@ -147,7 +126,7 @@ def test_long_work_is_cut_for_watchdogs() -> None:
         assert all(rows % step == 0 for _, rows in slices[:-1])
 
 
-def test_products_and_convolutions_in_slices(device: Any, launches: Launches, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_products_and_convolutions_in_slices(device: Any, launched: Launched, monkeypatch: pytest.MonkeyPatch) -> None:
     if get("cuda").strategy != "grid":
         pytest.skip("only launches on GPUs are cut: no watchdog looks at a CPU")
     caches = (gemm.prepared, linalg._matmul_of, convolution_launch._correlation, convolution_launch._weight_gradient)
@@ -155,20 +134,20 @@ def test_products_and_convolutions_in_slices(device: Any, launches: Launches, mo
     x, w, bias = (cltorch.randn(s, device=device) for s in ((5, 4, 6, 7), (6, 2, 3, 3), (6,)))
 
     def results() -> list[np.ndarray]:
-        launches.names.clear()
+        launched.kernels.clear()
         found = (a @ b, cltorch.baddbmm(c, a, b.expand(3, 40, 50), beta=0.5, alpha=2), a.mT.contiguous().mT @ b,
                  cltorch.nn.functional.conv2d(x, w, bias, padding=1, groups=2))
         leaf = w.detach().requires_grad_()
         cltorch.nn.functional.conv2d(x, leaf, bias, padding=1, groups=2).sum().backward()
         return [t.cpu().numpy() for t in (*found, leaf.grad)]
 
-    whole, few = results(), len(launches.names)
+    whole, few = results(), len(launched.kernels)
     monkeypatch.setattr(gemm_plan, "MOST", 40000)
     try:
         for cache in caches:
             cache.cache_clear()
         parts = results()
-        assert len(launches.names) > few + 6
+        assert len(launched.kernels) > few + 6
         for one, other in zip(whole[:-1], parts[:-1], strict=True):
             np.testing.assert_array_equal(one, other)
         cltorch.testing.assert_close(cltorch.from_numpy(parts[-1]), cltorch.from_numpy(whole[-1]))  # sums of slices are rounded, too

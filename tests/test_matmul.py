@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from launched import Launched
 from oracle import FLOAT_TYPES, F, Input, same, values
 
 import cltorch
@@ -15,7 +16,6 @@ from cltorch.core import dispatch
 from cltorch.dtype import COMPLEX, NUMERIC, by_name, complex64, decode, float16, float32, float64, int8, int64
 from cltorch.ops import gemm, gemm_plan, linalg
 from cltorch.runtime.device import get
-from cltorch.runtime.observe import Observer
 from cltorch.testing import assert_close
 
 torch = pytest.importorskip("torch")
@@ -69,30 +69,17 @@ def test_tiles_for_any_vector_registers(vector_bytes: int, device: Any, monkeypa
             check(x @ y, a @ b, scale=8)
 
 
-class Launched(Observer):
-    """The names of the kernels that are launched."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def before(self, kernel: Any, global_size: tuple, local_size: tuple | None, args: tuple) -> None:
-        self.names.append(kernel.name)
-
-
 @pytest.fixture
-def launched() -> Iterator[list[str]]:
+def launched(launched: Launched) -> Iterator[Launched]:
     """No launch that another test prepared, and none is left for others."""
-    seen, dev = Launched(), get("cuda")
     gemm.prepared.cache_clear()
-    dev.watch(seen)
-    yield seen.names
-    dev.unwatch(seen)
+    yield launched
     gemm.prepared.cache_clear()
 
 
 @pytest.mark.parametrize("local", [True, False])
 @pytest.mark.parametrize("name", ["float32", "float64", "float16", "bfloat16", "complex64", "int8", "int64"])
-def test_deep_products_of_few_tiles_are_summed_in_parts(name: str, local: bool, device: Any, launched: list[str],
+def test_deep_products_of_few_tiles_are_summed_in_parts(name: str, local: bool, device: Any, launched: Launched,
                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     """By GPUs, with what comes behind and beside them; through local memory or without."""
     monkeypatch.setattr(gemm, "through_local_memory", lambda dev: local)
@@ -104,7 +91,7 @@ def test_deep_products_of_few_tiles_are_summed_in_parts(name: str, local: bool, 
         check(cltorch.baddbmm(z, x, y, beta=2, alpha=3) * 2, (2 * c + 3 * (a @ b)) * 2, scale=8)
         check(x[0] @ y[0], a[0] @ b[0], scale=8)
     if dev.strategy == "grid" and dev.compute_units > 1:
-        assert [name for name in launched if name.startswith("grid")] == ["grid_part", "grid_fold"] * 6
+        assert [name for name in launched.names if name.startswith("grid")] == ["grid_part", "grid_fold"] * 6
 
 
 def test_parts_of_k_fill_a_gpu_and_no_more() -> None:

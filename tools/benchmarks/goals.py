@@ -18,8 +18,8 @@ def goal(ratio: float, name: str, call: Call, *inputs: Input, read: float | None
     return Case("goals", name, call, inputs, moved=read + written, written=written, goal=ratio, **more)
 
 
-def steps(ratio: float, name: str, build: Callable[[Any, Any], Callable[[], Any]], flops: float) -> Case:
-    part = PRODUCTS if "GPT" in name else ""
+def steps(ratio: float, name: str, build: Callable[[Any, Any], Callable[[], Any]], flops: float, part: str) -> Case:
+    """``part``: what of the step is measured beside it (limits.py)."""
     return Case("goals", name, mode=Mode.STEPS, build=build, flops=flops, goal=ratio, tried=tried.STEPS, part=part)
 
 
@@ -175,18 +175,19 @@ def trained(scale: Scale) -> list[Case]:
     def tutorial(t: Any, place: Any, k: int) -> Callable[[], Any]:
         return training.dense(t, place, 16, 10, 32)
 
-    models: Sequence[tuple[str, Callable[[Any, Any, int], Callable[[], Any]], float, float, float]] = (
-        ("MLP 10-32-10", tutorial, training.dense_flops(16, 10, 32), 0.7, 3), ("MLP 784-512-512-10", training.mlp, training.mlp_flops(k), 1, 1.5),
-        ("CNN", training.cnn, training.cnn_flops(k), 1, 1), ("ResNet", training.resnet, training.resnet_flops(k), 1, 1),
-        ("GPT", training.gpt, training.gpt_flops(k), 1, 1.5))
+    models: Sequence[tuple[str, Callable[[Any, Any, int], Callable[[], Any]], float, float, float, str]] = (
+        ("MLP 10-32-10", tutorial, training.dense_flops(16, 10, 32), 0.7, 3, ""), ("MLP 784-512-512-10", training.mlp, training.mlp_flops(k), 1, 1.5, ""),
+        ("CNN", training.cnn, training.cnn_flops(k), 1, 1, ""), ("ResNet", training.resnet, training.resnet_flops(k), 1, 1, ""),
+        ("GPT", training.gpt, training.gpt_flops(k), 1, 1.5, PRODUCTS))
 
     def compiled(t: Any, step: Callable[[], Any], both: bool) -> Callable[[], Any]:
         return t.compile(step) if both or t.__name__ == "cltorch" else step
 
-    eager = [steps(ratio, f"step of {name}", lambda t, place, build=build: build(t, place, k), flops) for name, build, flops, ratio, _ in models]
+    eager = [steps(ratio, f"step of {name}", lambda t, place, build=build: build(t, place, k), flops, part)
+             for name, build, flops, ratio, _, part in models]
     return [*eager, *(steps(1.0 if both else ratio, f"step of {name}, {'both ' if both else ''}compiled",
-                            lambda t, place, build=build, both=both: compiled(t, build(t, place, k), both), flops)
-                      for both in (False, True)[:1 if k > 1 else 2] for name, build, flops, _, ratio in models)]
+                            lambda t, place, build=build, both=both: compiled(t, build(t, place, k), both), flops, part)
+                      for both in (False, True)[:1 if k > 1 else 2] for name, build, flops, _, ratio, part in models)]
 
 
 def host(scale: Scale) -> list[Case]:

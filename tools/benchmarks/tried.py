@@ -35,7 +35,7 @@ POOLING = "one plain loop over 64 windows for each of a window's places (max 2 x
 ATTENTION = ("one kernel forward and one for the gradients, no matrix of scores, blocks that a causal row doesn't see skipped ((8, 8, 256, 64): 0.67 to "
              "1.53 x PyTorch, with gradients 1.30 to 2.45); results in the operands' order in memory; operands turned in registers, tiles of 8 rows and "
              "exponentials in vectors of 512 bits where there are such (8 x 4 heads of 64 x 32 with gradients 520 to 385 us); powers of 2 in place of "
-             "exponentials (of them again 464 to 433). In use.")
+             "exponentials (of them again 464 to 433). In use. The next head's rows read ahead: no gain.")
 STEPS = ("a graph's launches as one (MLP 1.17 to 1.43 x PyTorch, ResNet 1.10 to 1.30, GPT 1.15 to 1.40, CNN 1.53 to 1.59), little launches in the calling "
          "thread (the tutorial's eager step 680 to 570 us), cross entropy's plan and a node's savings made once (290 to 250 us), attention without copies of "
          "heads (GPT 25.5 to 23.1 ms, compiled 19.5 to 17.9), gelu's gradient by one power (behind a product 590 to 523 us), built-in functions inlined on "
