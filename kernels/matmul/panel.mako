@@ -89,10 +89,14 @@ void ${kname}(__global const ${dtype.storage} *restrict src, const long start, c
   }
 % endif
   if (step == 1 && held == ${R}) {
-    for (int i = from; i < to; i++)
+    for (int i = from; i < to; i++) {
+#ifdef POCL_DEVICE_ADDRESS_BITS
+      __builtin_prefetch((const void *)(size_t)(p + (i + 16) * kstep));  // rows lie on pages of their own, where nothing else would see them coming
+#endif
       for (int r = 0; r < ${R}; r++) {
         ${put("1")}
       }
+    }
   } else {
     for (int i0 = from; i0 < to; i0 += 32) {
       const int i1 = min(i0 + 32, to);

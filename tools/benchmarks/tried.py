@@ -1,14 +1,14 @@
 """What was tried for each kind of goal, as the commits that did it say: bench.py prints it where a row of the kind is below its goal."""
 HOST = ("little launches in the calling thread, with nothing to hand over (recording a 16 x 16 add 3.2 to 2.3 us, with its launch 14.2 to 8.5); layouts "
         "worked out once per shapes and strides (a broadcast flush 5 us less). Both in use.")
-PRODUCTS = ("blocks of b next to each other, k in blocks of 256 in place of 128, whole tiles written as vectors (median GFLOP/s of 64 x 512 x 512 from 69 "
-            "to 98, of 256^3 from 90 to 98), rows of a transposed a copied as vectors, 32 rows of tiles by four panels for a work-item (4096: 149 to 215 "
+PRODUCTS = ("blocks of b next to each other, k in blocks of 256 in place of 128, whole tiles written as vectors (median GFLOP/s of 64 x 512 x 512 from 69 to"
+            " 98, of 256^3 from 90 to 98), rows of a transposed a copied as vectors, 32 rows of tiles by four panels for a work-item (4096: 149 to 215 "
             "GFLOP/s), a transposed b turned in squares of vectors by who needs it (64 of 128 1.2, 64 x 512 x 784 1.3 times as fast), shares by an estimate "
             "in cycles (a transposed a of 128 columns 1.5), large operands packed once for all where vectors have 32 bytes (2048 155 to 178 GFLOP/s, of a "
             "transposed a 142 to 179), more rows for an item there (1 %), columns copied eight rows at a time, up to 192 tiles an item (a gradient of "
-            "weights 150 to 160), four steps a turn (1 to 2 %), squares also where six rows are packed (1024: 0.5 %), the next product's operands read "
-            "ahead in a batch (64 of 128 1.95 to 1.82 ms, with gradients 7.4 to 6.0): in use. Other tiles, deeper blocks, reading b's next block ahead and "
-            "larger pages: no gain. Reading a's next rows ahead: 0 to 1 %.")
+            "weights 150 to 160), four steps a turn (1 to 2 %), squares also where six rows are packed (1024: 0.5 %), the next product's operands read ahead"
+            " in a batch (64 of 128 1.95 to 1.82 ms, with gradients 7.4 to 6.0), b's rows asked for where they are packed (1024: 1 %): in use. Other tiles, "
+            "deeper blocks, reading b's next block ahead and larger pages: no gain. Reading a's next rows ahead: 0 to 1 %.")
 POINTWISE = ("results of 48 MiB and more past the caches (copy 6.6 to 5.1 ms, mul 8.5 to 7.8, cat 6.7 to 3.9; exp, tanh, silu the same), shorter formulas, "
              "eight vectors a turn (exp 8.3 to 5.7 ms, to half 8.9 to 4.0), vectors of 512 bits where there are such (gelu 4.0 to 2.7), float16 rounded "
              "by the processor's instruction (5.0 to 2.8), once where only memory sees it (3.3 to 2.5), stores past the caches in whole vectors in place "
