@@ -14,9 +14,9 @@ import pytest
 import cltorch
 from cltorch.tools import bench, bench_dispatch, bench_ops, bench_start
 from cltorch.tools.benchmarks import contestants as people
-from cltorch.tools.benchmarks import report, results, table, tried
-from cltorch.tools.benchmarks.case import SCALES, TINY, Case, Input, Mode
-from cltorch.tools.benchmarks.contestants import Cltorch, Contestant, Numpy
+from cltorch.tools.benchmarks import report, results, start, table, tried
+from cltorch.tools.benchmarks.case import FULL, SCALES, TINY, Case, Input, Mode
+from cltorch.tools.benchmarks.contestants import Cltorch, Contestant, Numpy, find_devices
 from cltorch.tools.benchmarks.environment import busy, describe, environment
 from cltorch.tools.benchmarks.measure import Entry, Plan, Race, schedule
 from cltorch.tools.benchmarks.results import Row, Run, Shares
@@ -250,7 +250,7 @@ def test_each_mode_settles_and_waits(mode: Mode) -> None:
     entry.take()
     expected = {Mode.THROUGHPUT: "call settle call settle", Mode.LAUNCH: "call settle call settle", Mode.RECORD: "call call",
                 Mode.ROUND_TRIP: "call settle wait call settle wait", Mode.STEPS: "call call settle"}
-    assert told == f"wait {expected[mode]} wait".split() and len(entry.row.seconds) == 1
+    assert told == (f"wait {expected[mode]} wait".split() if mode in expected else ["call"]) and len(entry.row.seconds) == 1
 
 
 def test_figures_of_rows() -> None:
@@ -298,12 +298,37 @@ def test_goals_are_printed_against_a_rival(run: Run) -> None:
     assert not table.goal_table(run, run.contestants[0], {"label": "numpy"}, {}).split("\n\n")[0].splitlines()[2:]  # NumPy has none of these calls
 
 
+def test_goals_that_are_seconds_of_new_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of kernels is empty for a cold start, filled for a warm one; no rival is asked, and a failure is its row's note."""
+    seen: list[tuple[str, str, int]] = []
+
+    def measured(library: str, place: str, model: str, compiled: bool, shrink: int, folder: str) -> dict[str, float] | str:
+        assert (library, compiled, shrink) == ("cltorch", True, 1)
+        seen.append((place, model, len(list(Path(folder).iterdir()))))
+        (Path(folder) / "kernel").touch()
+        return {"first": 6.0 if model == "resnet" else 0.2} if model != "cnn" else "no driver"
+
+    monkeypatch.setattr(start, "measure", measured)
+    cases = [case for case in bench.SUITES["goals"](FULL) if case.mode is Mode.START]
+    ours, rival = find_devices(["cuda"])[0], Numpy(np, "numpy", "cpu", "rival")
+    race = Race([ours, rival], ONE_ROUND, cases)
+    run = Run({}, [describe(ours), describe(rival)], [row for case in cases for row in race.run(case)])
+    assert {place for place, _, _ in seen} == {ours.label} and [count for _, model, count in seen if model == "gpt"] == [0, 0, 1]
+    head, count, attempts = table.goal_table(run, *run.contestants, {case.key: case.tried for case in cases}).split("\n\n")
+    lines = [" ".join(line.split()) for line in head.splitlines()[2:]]
+    assert lines == [f"first compiled step of {text}" for text in (
+        "mlp, cold 200 ms 0 % < 5 s", "mlp, warm 200 ms 0 % < 300 ms", "cnn, cold RuntimeError: no driver", "cnn, warm RuntimeError: no driver",
+        "resnet, cold 6 s 0 % < 5 s below: the compiler's time", "resnet, warm 6 s 0 % < 300 ms below: the compiler's time",
+        "gpt, cold 200 ms 0 % < 5 s", "gpt, warm 200 ms 0 % < 300 ms")]
+    assert count.startswith("4 of 8 goals are reached.") and "30 programs" in attempts
+
+
 def test_starts_are_timed_in_processes_of_their_own(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench_start.main(["mlp", "--shrink", "16"]) == 0
     head, *lines = capsys.readouterr().out.strip().splitlines()
     assert head.split() == ["mlp", "import", "first", "step", "later", "step", "memory"]
     assert [line.split("  ")[0] for line in lines] == ["cltorch, cold", "cltorch, warm", "cltorch, compiled, cold", "cltorch, compiled, warm"]
     assert all(re.search(r"  [\d.]+ \w+ +[\d.]+ \w+ +[\d.]+ \w+ +(\d+ MiB|unknown)$", line) for line in lines), lines
-    assert bench_start.line("x", bench_start.measure("no_such_library", "mlp", False, 16, "")).endswith("No module named 'no_such_library'")
+    assert bench_start.line("x", start.measure("no_such_library", "", "mlp", False, 16, "")).endswith("No module named 'no_such_library'")
     with pytest.raises(SystemExit):
         bench_start.main(["transformer"])

@@ -10,10 +10,6 @@ processes, which compile kernels that no cache has, aren't counted; they end aft
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,62 +18,8 @@ from pathlib import Path
 if __name__ == "__main__":  # run as a file of a checkout: the package lies beside tools/
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cltorch.tools.benchmarks import training
-from cltorch.tools.benchmarks.case import Mode
-from cltorch.tools.benchmarks.contestants import find_devices, find_rivals
-from cltorch.tools.benchmarks.measure import sample
 from cltorch.tools.benchmarks.results import human_seconds
-from cltorch.tools.tune_pairs import PACKAGE
-
-MODELS = {"mlp": training.mlp, "cnn": training.cnn, "resnet": training.resnet, "gpt": training.gpt}
-STEPS = 20
-LIMIT = 600  # seconds for a process
-CHILD = """
-import time
-start = time.perf_counter()
-import {0}
-imported = time.perf_counter() - start
-import json
-from cltorch.tools.bench_start import child
-print(json.dumps(dict(child(*{1}), **{{"import": imported}})))
-"""
-
-
-def peak() -> int:
-    """The process's largest size so far in bytes; 0 where the system doesn't say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def child(library: str, model: str, compiled: bool, shrink: int) -> dict[str, float]:
-    """Trains in this process. Seconds of the first step and of a later one; bytes."""
-    contestant = find_devices(["cuda"])[0] if library == "cltorch" else find_rivals([library])[0][0]
-    t, place = contestant.library, contestant.place
-    (t.ones(64, 64, device=place, requires_grad=True) @ t.ones(64, 64, device=place)).sum().backward()
-    contestant.wait()
-    before = peak()
-    step = contestant.prepare(training.case(model, MODELS[model], shrink))
-    if compiled:
-        step = t.compile(step)
-    first, *later = (sample(Mode.STEPS, contestant, step, 1)[0] for _ in range(1 + STEPS))
-    return {"first": first, "later": statistics.median(later), "memory": peak() - before}
-
-
-def measure(library: str, model: str, compiled: bool, shrink: int, folder: str) -> dict[str, float] | str:
-    """What ``child`` says in a process of its own with the kernel caches in ``folder``, or why it said nothing."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (PACKAGE, os.environ.get("PYTHONPATH")))),
-                   "CLTORCH_CACHE_DIR": folder, "POCL_CACHE_DIR": folder, "TORCHINDUCTOR_CACHE_DIR": folder}
-    command = [sys.executable, "-c", CHILD.format(library, (library, model, compiled, shrink))]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT, env=environment)
-    except subprocess.TimeoutExpired:
-        return f"no answer within {LIMIT} s"
-    if done.returncode:
-        return (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
-    return json.loads(done.stdout.splitlines()[-1])
+from cltorch.tools.benchmarks.start import MODELS, measure
 
 
 def line(name: str, found: dict[str, float] | str) -> str:
@@ -95,7 +37,7 @@ def report(model: str, rivals: Sequence[str], shrink: int) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 for state in ("cold", "warm"):
                     name = f"{library}{', compiled' if compiled else ''}, {state}"
-                    print(line(name, measure(library, model, compiled, shrink, folder)), flush=True)
+                    print(line(name, measure(library, "cuda", model, compiled, shrink, folder)), flush=True)
     print()
 
 

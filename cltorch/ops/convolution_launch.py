@@ -272,7 +272,7 @@ def share(axes: tuple[Axis, Axis], channels: int, rows: int, images: int, groups
     tiles = SumTile.fitting(rows, width, register_bytes, room.side)
     cuts = [(th, tw, *window(axes, th, tw), _staging(axes, th, tw, width), images * ceil(axes[0].count, th) * ceil(axes[1].count, tw))
             for th, tw in _cuts(axes)]
-    th, tw, flat, channel, staging, jobs = (np.array(each) for each in zip(*cuts, strict=True))  # some thousand estimates: all cuts of an item at a time
+    th, tw, flat, channel, staging, jobs = np.array(cuts, np.float64).T  # some thousand estimates: all cuts of an item at a time; whole numbers stay exact
     for tile, deep, high in ((t, d, h) for t in tiles for d in depths for h in t.heights(rows, width, room.pairs // d)):
         held = min(channels, ceil(deep, area) + (deep % area > 0 or depth % deep > 0))
         blocks = ceil(rows, high) * ceil(depth, deep) * groups

@@ -107,13 +107,18 @@ def same_processor(ours: Mapping[str, Any], rival: Mapping[str, Any]) -> bool:
     return ours.get("kind") == rival.get("kind")
 
 
-def is_reached(mine: Row, other: Row) -> bool:
+def is_timed(mine: Row, other: Row | None) -> bool:
+    """Whether no side lacks times. ``other`` None: the row is ours alone."""
+    return bool(mine.seconds and (other is None or other.seconds))
+
+
+def is_reached(mine: Row, other: Row | None) -> bool:
     """A goal is a ratio of times, or seconds."""
-    return other.median / mine.median >= mine.goal if mine.goal else mine.median <= mine.limit
+    return is_timed(mine, other) and (other.median / mine.median >= mine.goal if other and mine.goal else mine.median <= mine.limit)
 
 
-def remark(mine: Row, other: Row, same: bool) -> Finding:
+def remark(mine: Row, other: Row | None, same: bool) -> Finding:
     """Nothing for a row that reached its goal or has none, or that either side lacks."""
-    if not (mine.goal or mine.limit) or not mine.seconds or not other.seconds or is_reached(mine, other):
+    if not (mine.goal or mine.limit) or not is_timed(mine, other) or is_reached(mine, other):
         return Finding("")
-    return finding(mine, other, same)
+    return finding(mine, other, same) if other else Finding("the compiler's time")

@@ -17,6 +17,7 @@ class Mode(Enum):
     RECORD = "nothing launched: the host's cost of a pointwise call whose result nobody asked for yet"
     ROUND_TRIP = "each result launched and waited for"
     STEPS = "training steps: only the last one's loss and parameters are asked for, then waited for"
+    START = "a process of its own, which says how long its first training step took"
 
 
 class Input(NamedTuple):

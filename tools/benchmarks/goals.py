@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import arithmetic, training, tried
+from . import arithmetic, start, training, tried
 from .case import Case, Input, Mode, Scale
 from .limits import PRODUCTS
 
@@ -30,7 +30,15 @@ def gradients(call: Call, count: int) -> Call:
 
 def goals(scale: Scale) -> list[Case]:
     """The rows, in the order in which they are printed."""
-    return [*host(scale), *products(scale), *memory_bound(scale), *normalised(scale), *indexed(scale), *images(scale), *attention(scale), *trained(scale)]
+    parts = host, started, products, memory_bound, normalised, indexed, images, attention, trained
+    return [case for part in parts for case in part(scale)]
+
+
+def started(scale: Scale) -> list[Case]:
+    """The first compiled steps of new processes (at full size): PyTorch's compiler takes half a minute, bench_start.py measures it."""
+    return [Case("goals", f"first compiled step of {model}, {'cold' if cold else 'warm'}", mode=Mode.START, limit=5.0 if cold else 0.3, tried=tried.START,
+                 own=lambda dev, model=model, cold=cold: start.first_step(str(dev.spec), model, cold))
+            for model in (start.MODELS if scale.shrink == 1 else ()) for cold in (True, False)]
 
 
 def products(scale: Scale) -> list[Case]:

@@ -45,6 +45,8 @@ class Entry:
     def prepare(self) -> None:
         """Inputs, first calls that compile (and capture, and join what was captured), and others that tell how many calls make a sample."""
         self.call = self.contestant.prepare(self.case)
+        if self.case.mode is Mode.START:
+            return
         first = sum(sample(self.case.mode, self.contestant, self.call, 1)[0] for _ in range(self.plan.warm if self.case.mode is Mode.STEPS else 1))
         if self.contestant.compiled():
             sample(self.case.mode, self.contestant, self.call, 1)
@@ -59,14 +61,15 @@ class Entry:
         self.row.calls = max(least, min(1000, round(self.plan.sample / max(once, 1e-7))))
 
     def take(self) -> None:
+        start = time.perf_counter()
         seconds, returned = sample(self.case.mode, self.contestant, self.call, self.row.calls)
         self.row.seconds.append(seconds)
         self.row.returned.append(returned)
-        self.spent += seconds * self.row.calls
+        self.spent += time.perf_counter() - start if self.case.mode is Mode.START else seconds * self.row.calls
 
     def count(self) -> None:
-        """The launches of one more call; a call that is only recorded has none."""
-        if self.row.seconds and self.case.mode is not Mode.RECORD:
+        """The launches of one more call; a call that is only recorded has none, and a process's aren't seen."""
+        if self.row.seconds and self.case.mode not in (Mode.RECORD, Mode.START):
             self.row.launches, self.row.little = self.contestant.launches(self.call)
 
     @property
@@ -88,6 +91,8 @@ def no_call() -> Any:
 
 def sample(mode: Mode, contestant: Contestant, call: Callable[[], Any], count: int) -> tuple[float, float]:
     """Seconds a call, of ``count`` calls, the device idle at the start; and those until the calls had returned."""
+    if mode is Mode.START:
+        return call(), 0.0
     contestant.wait()
     start = time.perf_counter()
     result = repeat(mode, contestant, call, count)

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from .bounds import Finding, is_reached, remark, same_processor
+from .case import Mode
 from .results import UNKNOWN, Row, Run, Shares, human_rate, human_ratio, human_seconds, speedups
 
 WIDTH, GOALS_WIDTH = 120, 160
@@ -58,8 +59,8 @@ def goal_table(run: Run, ours: Mapping[str, Any], rival: Mapping[str, Any], trie
     """A line for each goal: our time, the rival's, the ratio, the goal, and where it isn't reached the limit that was measured in its rounds;
     then how many are reached, and what was tried for the others."""
     timed = {(row.key, row.contestant): row for row in run.rows if row.note != UNKNOWN}
-    pairs = [(row, timed[row.key, rival["label"]]) for row in run.rows
-             if (row.goal or row.limit) and row.contestant == ours["label"] and (row.key, rival["label"]) in timed]
+    pairs = [(row, timed.get((row.key, rival["label"]))) for row in run.rows if (row.goal or row.limit) and row.contestant == ours["label"]
+             and (row.mode == Mode.START.name or (row.key, rival["label"]) in timed)]
     found = [remark(mine, other, same_processor(ours, rival)) for mine, other in pairs]
     lines = [f"GOALS: the time of {rival['label']} over ours ({ours['label']})",
              f"{'':41} {'ours':>6} {'spread':>6} {'rival':>6} {'spread':>6} {'ratio':>8} {'goal':>7}"]
@@ -67,18 +68,19 @@ def goal_table(run: Run, ours: Mapping[str, Any], rival: Mapping[str, Any], trie
     return "\n".join([*lines, "", *tally(pairs, found), *attempts(pairs, found, tried)]) + "\n"
 
 
-def goal_line(mine: Row, other: Row, limit: str) -> str:
+def goal_line(mine: Row, other: Row | None, limit: str) -> str:
     title = f"{mine.title[:41]:41}"
-    if mine.note or other.note:
-        return f"{title} {mine.note or other.note}"[:GOALS_WIDTH]
+    note = mine.note or (other.note if other else "")
+    if note:
+        return f"{title} {note}"[:GOALS_WIDTH]
     wanted = f"{mine.goal:g} x" if mine.goal else f"< {human_seconds(mine.limit)}"
-    times = " ".join(f"{human_seconds(row.median):>7} {100 * row.spread:>3.0f} %" for row in (mine, other))
-    return f"{title} {times} {human_ratio(other.median / mine.median):>8} {wanted:>7}{f'  below: {limit}' if limit else ''}"
+    times = " ".join(f"{human_seconds(row.median):>7} {100 * row.spread:>3.0f} %" if row else " " * 13 for row in (mine, other))
+    return f"{title} {times} {human_ratio(other.median / mine.median) if other else '':>8} {wanted:>7}{f'  below: {limit}' if limit else ''}"
 
 
-def tally(pairs: Sequence[tuple[Row, Row]], found: Sequence[Finding]) -> list[str]:
+def tally(pairs: Sequence[tuple[Row, Row | None]], found: Sequence[Finding]) -> list[str]:
     """How many goals are reached, and how many of the others no program could reach on this device."""
-    reached = sum(is_reached(mine, other) for mine, other in pairs if mine.seconds and other.seconds)
+    reached = sum(is_reached(mine, other) for mine, other in pairs)
     beyond = sum(bool(what.text) and 0 < what.most < mine.goal for (mine, _), what in zip(pairs, found, strict=True))
     near = sum(bool(what.text) and what.most > 0 for what in found)
     text = f"{reached} of {len(pairs)} goals are reached."
@@ -86,7 +88,7 @@ def tally(pairs: Sequence[tuple[Row, Row]], found: Sequence[Finding]) -> list[st
     return [text, *([LEGEND] if any(what.text for what in found) else [])]
 
 
-def attempts(pairs: Sequence[tuple[Row, Row]], found: Sequence[Finding], tried: Mapping[tuple[str, str, str], str]) -> list[str]:
+def attempts(pairs: Sequence[tuple[Row, Row | None]], found: Sequence[Finding], tried: Mapping[tuple[str, str, str], str]) -> list[str]:
     """For each kind of rows below their goals, what was tried."""
     names: dict[str, list[str]] = {}
     for (mine, _), what in zip(pairs, found, strict=True):

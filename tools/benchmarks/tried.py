@@ -1,6 +1,9 @@
 """What was tried for each kind of goal, as the commits that did it say: bench.py prints it where a row of the kind is below its goal."""
 HOST = ("little launches in the calling thread, with nothing to hand over (recording a 16 x 16 add 3.2 to 2.3 us, with its launch 14.2 to 8.5); layouts "
         "worked out once per shapes and strides (a broadcast flush 5 us less). Both in use.")
+START = ("other processes compile while the program goes on (a ResNet 13.9 to 7.5 s, a GPT 12.5 to 7.0), the declarations that a program calls in place of "
+         "clang's header (75 ms a program), the longest first, helpers with one thread of NumPy's and without that header (5.3 to 5.1). In use. The rest is "
+         "the compiler's: 30 programs, 9 s of one processor.")
 PRODUCTS = ("blocks of b next to each other, k in blocks of 256 in place of 128, whole tiles written as vectors (median GFLOP/s of 64 x 512 x 512 from 69 to"
             " 98, of 256^3 from 90 to 98), rows of a transposed a copied as vectors, 32 rows of tiles by four panels for a work-item (4096: 149 to 215 "
             "GFLOP/s), a transposed b turned in squares of vectors by who needs it (64 of 128 1.2, 64 x 512 x 784 1.3 times as fast), shares by an estimate "
